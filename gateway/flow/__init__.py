@@ -1,0 +1,1 @@
+"""Floor 1: the story of a request, from the claim to the answer. It alone decides the order of things."""

@@ -1,0 +1,1 @@
+"""The edge towards partners: bytes in, commands out; values in, FHIR out."""

@@ -1,0 +1,1 @@
+"""A stand-in for PKB, with PKB's surprising habits; it shares no code with the gateway."""
