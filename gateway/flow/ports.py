@@ -1,5 +1,13 @@
 """What the story needs from the edges, declared beside its only reader."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.domain.appointment import Appointment, Write
+from gateway.domain.codes import Code
+from gateway.domain.grant import Customer
+
 
 class JournalUnavailable(Exception):
     """The audit stream cannot take a record; nothing may be done that it would have to hold."""
@@ -7,3 +15,84 @@ class JournalUnavailable(Exception):
 
 class StateUnavailable(Exception):
     """The state store cannot answer."""
+
+
+class UpstreamFault(Exception):
+    """A read of PKB came to nothing; `code` says how it is told, `status` what PKB answered, if it did."""
+
+    def __init__(self, code: Code, reason: str, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """PKB's copy of an appointment, read for one request."""
+
+    appointment: Appointment
+    body: bytes
+    """The resource as FHIR R4 JSON, numbers and unknown elements as PKB wrote them."""
+    document: object
+    """What the edge needs to write it back; nobody else looks inside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """PKB took the write and shows the result."""
+
+    sighting: Sighting
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """PKB turned the write down; nothing was changed."""
+
+    code: Code
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """No byte of the write has left: no connection, no name, no TLS, an open breaker, no credentials."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Bytes have left and the answer proves nothing. Only a read can tell."""
+
+    reason: str
+    status: int | None = None
+
+
+WriteAnswer = Written | Turned | NotSent | Doubt
+
+
+class Upstream(Protocol):
+    """The edge towards PKB. Deadlines are times of the running event loop, in seconds."""
+
+    async def read(self, customer: Customer, appointment: str, deadline: float, *, fresh: bool) -> Sighting | None:
+        """Read an appointment and its patient; None where PKB has none. Raises UpstreamFault.
+
+        `fresh` forbids a patient read earlier (at most 30 s) to be used again.
+        """
+        ...
+
+    async def write(self, customer: Customer, command: Write, sighting: Sighting, deadline: float) -> WriteAnswer:
+        """Send one message, once, conditional on the version that was read. Never raises for PKB's sake."""
+        ...
+
+
+class Journal(Protocol):
+    """The audit stream."""
+
+    async def write(self, record: Mapping[str, object], *, essential: bool = False) -> int:
+        """Make a record durable and give its number in the chain. Raises JournalUnavailable.
+
+        `essential` records may use the reserve: outcomes of what was already begun.
+        """
+        ...

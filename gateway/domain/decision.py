@@ -1,0 +1,83 @@
+"""What was decided, and every check that led there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from gateway.domain.codes import Code
+from gateway.domain.grant import Field, Grant
+
+
+class PatientMatch(StrEnum):
+    """How the partner's words about the patient compare with PKB's."""
+
+    ABSENT = "absent"
+    MATCH = "match"
+    MISMATCH = "mismatch"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One rule, asked once."""
+
+    rule: str
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the decision saw of the appointment; the audit stream keeps it so that it can be decided again."""
+
+    owner: tuple[str, ...]
+    """Ids of the customers it belongs to; empty: unproven."""
+    status: str
+    start: datetime | None
+    labels: tuple[str, ...]
+    specialties: tuple[str, ...]
+    fields: tuple[Field, ...]
+    new_start: datetime | None
+    patient: PatientMatch
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """The operation may go ahead under this grant."""
+
+    grant: Grant
+    checks: tuple[Check, ...]
+    facts: Facts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The operation may not go ahead, and why not."""
+
+    code: Code
+    """What the partner is told."""
+    checks: tuple[Check, ...]
+    grant: Grant | None = None
+    """The grant that was weighed, if there was one."""
+    facts: Facts | None = None
+    recorded_as: str = ""
+    """What the audit stream is told, where a partner must not learn the difference."""
+    detail: str = ""
+    """A sentence for the partner about this very request, made of ids, dates and field names only."""
+
+    @property
+    def audit_code(self) -> str:
+        """The code for the audit stream."""
+        return self.recorded_as or self.code.value
+
+
+Decision = Permit | Refusal
+
+
+def summary(decision: Decision) -> Mapping[str, object]:
+    """Tell a decision in the words of the audit stream."""
+    return {
+        "decision": "refuse" if isinstance(decision, Refusal) else "permit",
+        "code": decision.audit_code if isinstance(decision, Refusal) else None,
+        "grant": decision.grant.id if decision.grant else None,
+        "checks": [[check.rule, check.passed] for check in decision.checks],
+    }

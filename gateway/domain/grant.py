@@ -1,0 +1,196 @@
+"""Who may act for whom: partners, customers, routes, grants, and the policy that indexes them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from zoneinfo import ZoneInfo
+
+
+class Operation(StrEnum):
+    """What a partner may be granted."""
+
+    READ = "read"
+    CHANGE = "change"
+    CANCEL = "cancel"
+
+
+class Ownership(StrEnum):
+    """Where PKB says whose an appointment is."""
+
+    MANAGING_ORGANISATION = "managing-organisation"
+    RESOURCE_META = "resource-meta"
+    WHOLE_ENDPOINT = "whole-endpoint"
+
+
+class RouteKind(StrEnum):
+    """How the gateway reaches a customer's appointments."""
+
+    CUSTOMER_FHIR = "customer-fhir"
+    HL7 = "hl7"
+
+
+class CustomerKind(StrEnum):
+    """A grant comes from an organisation or from a team of one."""
+
+    ORGANISATION = "organisation"
+    TEAM = "team"
+
+
+class Field(StrEnum):
+    """What a change may touch."""
+
+    START = "start"
+    END = "end"
+    COMMENT = "comment"
+    LOCATION = "location"
+    MANAGEMENT_URL = "managementUrl"
+
+
+FIELDS_BY_ROUTE: Mapping[RouteKind, frozenset[Field]] = MappingProxyType(
+    {
+        # PKB reads the management URL from HL7 ZAP only; FHIR has no element for it.
+        RouteKind.CUSTOMER_FHIR: frozenset(Field) - {Field.MANAGEMENT_URL},
+        RouteKind.HL7: frozenset(Field),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `requests` in `seconds`."""
+
+    requests: int
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """A third party to which PKB has granted an identifier."""
+
+    id: str
+    name: str
+    pkb_client_id: str
+    rate: Rate
+    suspended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a decision needs to know of the way to PKB."""
+
+    name: str
+    kind: RouteKind
+    ownership: Ownership
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """An organisation, or a team of one, that may grant a partner access.
+
+    `source` is the reference by which PKB's resources name it, such as `Organization/airedale`.
+    """
+
+    id: str
+    name: str
+    kind: CustomerKind
+    source: str
+    route: Route
+    time_zone: ZoneInfo
+    privacy_labels: frozenset[str]
+    organisation: str | None = None
+    ods_code: str | None = None
+    org_public_id: str | None = None
+    notice: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Coding:
+    """A code and the system that gives it meaning."""
+
+    system: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Customer to partner: which operations, on which appointments, from when until when."""
+
+    id: str
+    customer: str
+    partner: str
+    operations: frozenset[Operation]
+    valid_from: datetime
+    """Inclusive."""
+    valid_until: datetime
+    """Exclusive."""
+    privacy_labels: frozenset[str]
+    notice: timedelta
+    patient_required: bool
+    change_fields: frozenset[Field]
+    specialties: frozenset[Coding] | None = None
+    """None: every specialty, and appointments without one."""
+    within: timedelta | None = None
+    cancel_reasons: frozenset[str] | None = None
+    """None: any code of the FHIR code system."""
+    rate: Rate | None = None
+    hl7_alias: str | None = None
+    shadow: bool = False
+    approved_by: str | None = None
+
+    def in_force(self, now: datetime) -> bool:
+        """Whether `now` lies in its time; a shadow grant is never in force, whatever its time."""
+        return self.valid_from <= now < self.valid_until
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Everything the grants file says, indexed, under the digest of its bytes."""
+
+    digest: str
+    partners: Mapping[str, Partner]
+    customers: Mapping[str, Customer]
+    grants: tuple[Grant, ...]
+    _held: Mapping[tuple[str, str], tuple[Grant, ...]] = field(init=False, repr=False, compare=False)
+    _shadows: Mapping[tuple[str, str], tuple[Grant, ...]] = field(init=False, repr=False, compare=False)
+    _sources: Mapping[tuple[str, str], Customer] = field(init=False, repr=False, compare=False)
+    _organisations: Mapping[str, tuple[Customer, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Index once, so that a decision costs the same with ten grants and with a hundred thousand."""
+        # A frozen dataclass sets its derived fields this way.
+        put = object.__setattr__
+        put(self, "_held", _by_pair(grant for grant in self.grants if not grant.shadow))
+        put(self, "_shadows", _by_pair(grant for grant in self.grants if grant.shadow))
+        put(self, "_sources", {(c.route.name, c.source): c for c in self.customers.values()})
+        on_route: dict[str, tuple[Customer, ...]] = {}
+        for customer in self.customers.values():
+            if customer.kind is CustomerKind.ORGANISATION:
+                on_route[customer.route.name] = (*on_route.get(customer.route.name, ()), customer)
+        put(self, "_organisations", on_route)
+
+    def held(self, customer: str, partner: str) -> tuple[Grant, ...]:
+        """Give the grants of this customer to this partner, oldest first, whether in force or not."""
+        return self._held.get((customer, partner), ())
+
+    def shadows(self, customer: str, partner: str) -> tuple[Grant, ...]:
+        """Give the grants that are only tried out."""
+        return self._shadows.get((customer, partner), ())
+
+    def named(self, route: Route, source: str) -> Customer | None:
+        """Find the customer that PKB calls `source` on this route."""
+        return self._sources.get((route.name, source))
+
+    def organisations_on(self, route: Route) -> tuple[Customer, ...]:
+        """Give the organisations that share a route."""
+        return self._organisations.get(route.name, ())
+
+
+def _by_pair(grants: Iterable[Grant]) -> Mapping[tuple[str, str], tuple[Grant, ...]]:
+    pairs: dict[tuple[str, str], list[Grant]] = {}
+    for grant in grants:
+        pairs.setdefault((grant.customer, grant.partner), []).append(grant)
+    return {
+        pair: tuple(sorted(several, key=lambda grant: (grant.valid_from, grant.id))) for pair, several in pairs.items()
+    }

@@ -1,0 +1,123 @@
+"""How a write ended, or that nobody knows yet."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from gateway.domain.appointment import Appointment, Cancel, Change, Status, Write
+from gateway.domain.codes import Code
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """PKB shows what the partner asked for."""
+
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """PKB took the message; whether it does anything cannot be seen, or not yet."""
+
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Nothing was changed, and nothing will be."""
+
+    code: Code
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """It may or may not have happened."""
+
+
+Outcome = Applied | Accepted | Rejected | Unknown
+
+
+def is_final(outcome: Outcome) -> bool:
+    """Whether nothing more will be recorded of the intent."""
+    match outcome:
+        case Applied() | Rejected():
+            return True
+        case Accepted(final=final):
+            return final
+        case Unknown():
+            return False
+
+
+def word(outcome: Outcome) -> str:
+    """Name an outcome as the audit stream and the Task do."""
+    return type(outcome).__name__.lower()
+
+
+class TaskStatus(StrEnum):
+    """FHIR R4 `Task.status`, as far as a write can get."""
+
+    REQUESTED = "requested"
+    IN_PROGRESS = "in-progress"
+    ACCEPTED = "accepted"
+    COMPLETED = "completed"
+    REJECTED = "rejected"
+    FAILED = "failed"
+
+
+def task_status(outcome: Outcome, *, closed: bool = False) -> TaskStatus:
+    """Tell an outcome as the status of its Task; `closed`: an unknown nobody will look into any more."""
+    match outcome:
+        case Applied() | Accepted(final=True):
+            return TaskStatus.COMPLETED
+        case Accepted():
+            return TaskStatus.ACCEPTED
+        case Rejected():
+            return TaskStatus.REJECTED
+        case Unknown():
+            return TaskStatus.FAILED if closed else TaskStatus.IN_PROGRESS
+
+
+def read_back(
+    command: Write, before: Appointment, after: Appointment | None, now: datetime, settled_at: datetime
+) -> Outcome:
+    """Say what a read after a doubtful answer proves.
+
+    A write that is still under way inside PKB may land after the read, so an unchanged version proves nothing
+    before `settled_at`. A later version that shows other values proves that somebody wrote, not who was first.
+    """
+    if after is None:
+        return Unknown()
+    if after.version == before.version:
+        return Rejected(Code.UPSTREAM_REFUSED) if now >= settled_at else Unknown()
+    if not _later(after.version, before.version):
+        return Unknown()
+    if shows(command, after):
+        return Applied(after.version)
+    if isinstance(command, Change) and after.status is Status.CANCELLED:
+        return Rejected(Code.VERSION_CONFLICT)
+    return Unknown()
+
+
+def shows(command: Write, appointment: Appointment) -> bool:
+    """Whether an appointment has every value the command gave it."""
+    match command:
+        case Cancel():
+            same_comment = command.comment is None or command.comment == appointment.comment
+            return (
+                appointment.status is Status.CANCELLED and appointment.cancel_reason == command.reason and same_comment
+            )
+        case Change():
+            return (
+                appointment.status is not Status.CANCELLED
+                and (command.start is None or command.start.at == appointment.start)
+                and (command.end is None or command.end.at == appointment.end)
+                and (command.comment is None or command.comment == appointment.comment)
+                and (command.location is None or (command.location,) == appointment.locations)
+            )
+
+
+def _later(version: str, than: str) -> bool:
+    # A box numbers its versions by its transactions; elsewhere a version is only known to be another one.
+    if version.isdecimal() and than.isdecimal():
+        return int(version) > int(than)
+    return version != than

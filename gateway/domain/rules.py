@@ -1,0 +1,327 @@
+"""The rules. Read this file to know what the gateway permits.
+
+A rule answers one question about a case, True meaning "fine". Rules are total: they cannot fail, so nothing has to
+be decided about what a failing rule means. All are asked, the first that fails gives the code.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from gateway.domain.appointment import (
+    CANCEL_REASONS,
+    CHANGEABLE,
+    Appointment,
+    Cancel,
+    Change,
+    Command,
+    Patient,
+    PatientClaim,
+    Read,
+    Status,
+)
+from gateway.domain.codes import Code
+from gateway.domain.decision import Check, Decision, Facts, PatientMatch, Permit, Refusal
+from gateway.domain.grant import FIELDS_BY_ROUTE, Coding, Customer, Field, Grant, Operation, Policy
+from gateway.domain.ownership import owners
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Everything a rule may look at."""
+
+    command: Command
+    appointment: Appointment
+    owner: tuple[str, ...]
+    customer: Customer
+    grant: Grant
+    now: datetime
+    expected_version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A question with a name, and the code that tells the partner it was answered with no."""
+
+    name: str
+    code: Code
+    passes: Callable[[Case], bool]
+    recorded_as: str = ""
+
+
+def _labels_granted(case: Case) -> bool:
+    return case.appointment.labels <= case.grant.privacy_labels
+
+
+def _specialty_granted(case: Case) -> bool:
+    granted = case.grant.specialties
+    return granted is None or not granted.isdisjoint(case.appointment.specialties)
+
+
+def _patient_matches(case: Case) -> bool:
+    return match_patient(case.command.claim, case.appointment.patient) is not PatientMatch.MISMATCH
+
+
+def _version_expected(case: Case) -> bool:
+    return case.expected_version is None or case.expected_version == case.appointment.version
+
+
+# Owner, labels, specialties and patient answer alike: a partner must not learn that somebody else's exists.
+WITHIN_REACH: tuple[Rule, ...] = (
+    Rule("owned-by-customer", Code.NOT_FOUND, lambda c: c.customer.id in c.owner),
+    Rule("labels-granted", Code.NOT_FOUND, _labels_granted),
+    Rule("specialty-granted", Code.NOT_FOUND, _specialty_granted),
+    Rule("patient-matches", Code.NOT_FOUND, _patient_matches, recorded_as="patient-mismatch"),
+)
+
+
+def _start(case: Case) -> datetime:
+    # Without a start `start-known` has failed already; the rules after it must still be able to answer.
+    return case.appointment.start or case.now
+
+
+# PKB revives a cancelled appointment when it is changed, and takes a change of one that is over: these guard the
+# record itself, whatever the grant says.
+OPEN_TO_CHANGE: tuple[Rule, ...] = (
+    Rule("not-cancelled", Code.ALREADY_CANCELLED, lambda c: c.appointment.status is not Status.CANCELLED),
+    Rule("status-changeable", Code.NOT_CHANGEABLE, lambda c: c.appointment.status in CHANGEABLE),
+    Rule("start-known", Code.NOT_CHANGEABLE, lambda c: c.appointment.start is not None),
+    Rule(
+        "in-the-future",
+        Code.IN_THE_PAST,
+        lambda c: c.appointment.start is None or c.now < c.appointment.start,
+    ),
+    Rule("notice-kept", Code.TOO_LATE, lambda c: c.grant.notice <= _start(c) - c.now),
+)
+
+
+def _fields_on_route(case: Case) -> bool:
+    command = case.command
+    return not isinstance(command, Change) or command.fields <= FIELDS_BY_ROUTE[case.customer.route.kind]
+
+
+def _fields_granted(case: Case) -> bool:
+    command = case.command
+    return not isinstance(command, Change) or command.fields <= case.grant.change_fields
+
+
+def _one_location(case: Case) -> bool:
+    # With several Locations there is no telling which one the partner means.
+    command = case.command
+    moves = isinstance(command, Change) and command.location is not None
+    return not moves or len(case.appointment.locations) <= 1
+
+
+def _reason_allowed(case: Case) -> bool:
+    command = case.command
+    return not isinstance(command, Cancel) or command.reason in allowed_reasons(case.grant)
+
+
+def _something_changes(case: Case) -> bool:
+    command = case.command
+    return not isinstance(command, Change) or bool(_differences(command, case.appointment))
+
+
+def _ends_after_start(case: Case) -> bool:
+    command, appointment = case.command, case.appointment
+    if not isinstance(command, Change) or (command.start is None and command.end is None):
+        return True
+    start = command.start.at if command.start else appointment.start
+    end = command.end.at if command.end else appointment.end
+    return start is None or end is None or start < end
+
+
+def _new_start(case: Case) -> datetime | None:
+    command = case.command
+    return command.start.at if isinstance(command, Change) and command.start else None
+
+
+def _new_start_in_the_future(case: Case) -> bool:
+    new = _new_start(case)
+    return new is None or case.now < new
+
+
+def _new_start_in_the_window(case: Case) -> bool:
+    new, within = _new_start(case), case.grant.within
+    if new is None:
+        return True
+    near = within is None or abs(new - _start(case)) <= within
+    return near and case.grant.notice <= new - case.now
+
+
+ABOUT_THE_COMMAND: tuple[Rule, ...] = (
+    Rule("supported-on-route", Code.NOT_SUPPORTED_ON_ROUTE, _fields_on_route),
+    Rule("fields-granted", Code.FIELD_NOT_CHANGEABLE, _fields_granted),
+    Rule("one-location", Code.FIELD_NOT_CHANGEABLE, _one_location),
+    Rule("reason-allowed", Code.REASON_NOT_ALLOWED, _reason_allowed),
+    Rule("something-changes", Code.NOTHING_TO_CHANGE, _something_changes),
+    Rule("ends-after-start", Code.END_BEFORE_START, _ends_after_start),
+    Rule("new-start-in-the-future", Code.NEW_TIME_IN_THE_PAST, _new_start_in_the_future),
+    Rule("new-start-in-the-window", Code.OUTSIDE_CHANGE_WINDOW, _new_start_in_the_window),
+)
+
+VERSION: tuple[Rule, ...] = (Rule("version-expected", Code.VERSION_CONFLICT, _version_expected),)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """Who asks, and on whose behalf."""
+
+    partner: str
+    customer: str
+
+
+def admit(who: Claimant, operations: frozenset[Operation], policy: Policy, now: datetime) -> Decision:
+    """Decide what can be decided before PKB is read: partner, grant, its time, and any one of the operations."""
+    checks: list[Check] = []
+
+    def passes(rule: str, passed: bool) -> bool:  # noqa: FBT001 - the answer to the question is a boolean
+        checks.append(Check(rule, passed))
+        return passed
+
+    partner = policy.partners.get(who.partner)
+    if not passes("partner-active", partner is not None and not partner.suspended):
+        return Refusal(Code.PARTNER_SUSPENDED, tuple(checks))
+    held = policy.held(who.customer, who.partner)
+    if not passes("granted", bool(held)):
+        return Refusal(Code.NO_GRANT, tuple(checks))
+    begun = [grant for grant in held if grant.valid_from <= now]
+    in_force = next((grant for grant in begun if grant.in_force(now)), None)
+    if in_force is None:
+        coming = next((grant for grant in held if now < grant.valid_from), None)
+        if not passes("grant-begun", coming is None):
+            return Refusal(Code.GRANT_NOT_YET_VALID, tuple(checks), coming)
+        passes("grant-not-ended", passed=False)
+        return Refusal(Code.GRANT_EXPIRED, tuple(checks), begun[-1])
+    passes("grant-begun", passed=True)
+    passes("grant-not-ended", passed=True)
+    return _covers(in_force, operations, checks)
+
+
+def _covers(grant: Grant, operations: frozenset[Operation], checks: list[Check]) -> Decision:
+    covered = not operations.isdisjoint(grant.operations)
+    every = (*checks, Check("operation-granted", covered))
+    if not covered:
+        return Refusal(Code.OPERATION_NOT_GRANTED, every, grant)
+    return Permit(grant, every)
+
+
+def decide(
+    who: Claimant,
+    command: Command,
+    appointment: Appointment | None,
+    policy: Policy,
+    now: datetime,
+    expected_version: str | None = None,
+) -> Decision:
+    """Decide a command against PKB's copy. Pure: the same arguments, the same verdict, in next year's audit too."""
+    admitted = admit(who, frozenset({command.operation}), policy, now)
+    if isinstance(admitted, Refusal):
+        return admitted
+    return weigh(admitted, who, command, appointment, policy, now, expected_version)
+
+
+def weigh(
+    admitted: Permit,
+    who: Claimant,
+    command: Command,
+    appointment: Appointment | None,
+    policy: Policy,
+    now: datetime,
+    expected_version: str | None = None,
+) -> Decision:
+    """Weigh a command under the one grant that admitted it."""
+    grant = admitted.grant
+    found = Check("appointment-exists", appointment is not None)
+    if appointment is None:
+        return Refusal(Code.NOT_FOUND, (*admitted.checks, found), grant)
+
+    customer = policy.customers[who.customer]
+    owner = owners(appointment.provenance, customer.route, policy)
+    case = Case(command, appointment, owner, customer, grant, now, expected_version)
+    facts = _facts(case)
+    asked = [(rule, rule.passes(case)) for rule in rules_for(command)]
+    checks = (*admitted.checks, found, *(Check(rule.name, passed) for rule, passed in asked))
+    failed = next((rule for rule, passed in asked if not passed), None)
+    if failed is None:
+        return Permit(grant, checks, facts)
+    detail = explain(failed, case)
+    return Refusal(failed.code, checks, grant, facts, recorded_as=failed.recorded_as, detail=detail)
+
+
+def rules_for(command: Command) -> tuple[Rule, ...]:
+    """List the rules a command must pass once PKB has been read, in the order in which they answer."""
+    if isinstance(command, Read):
+        return WITHIN_REACH
+    return WITHIN_REACH + VERSION + OPEN_TO_CHANGE + ABOUT_THE_COMMAND
+
+
+def match_patient(claim: PatientClaim, patient: Patient | None) -> PatientMatch:
+    """Compare what the partner said of the patient with PKB's Patient; what PKB lacks cannot match."""
+    if not claim.given:
+        return PatientMatch.ABSENT
+    number = patient.nhs_number if patient else None
+    born = patient.birth_date if patient else None
+    same_number = claim.nhs_number is None or claim.nhs_number == number
+    same_birth = claim.birth_date is None or claim.birth_date == born
+    return PatientMatch.MATCH if same_number and same_birth else PatientMatch.MISMATCH
+
+
+def allowed_reasons(grant: Grant) -> frozenset[str]:
+    """Give the cancel reasons a grant allows; without a list of its own, any code of the FHIR system."""
+    return CANCEL_REASONS if grant.cancel_reasons is None else grant.cancel_reasons
+
+
+def allowed_fields(grant: Grant, customer: Customer) -> frozenset[Field]:
+    """Give the fields a grant lets a partner change on the customer's route."""
+    return grant.change_fields & FIELDS_BY_ROUTE[customer.route.kind]
+
+
+def _differences(change: Change, appointment: Appointment) -> frozenset[Field]:
+    """Which values PKB does not have yet. A management URL cannot be read, so it always counts."""
+    different = {
+        Field.START: change.start is not None and change.start.at != appointment.start,
+        Field.END: change.end is not None and change.end.at != appointment.end,
+        Field.COMMENT: change.comment is not None and change.comment != appointment.comment,
+        Field.LOCATION: change.location is not None and (change.location,) != appointment.locations,
+        Field.MANAGEMENT_URL: change.management_url is not None,
+    }
+    return frozenset(field for field, differs in different.items() if differs)
+
+
+def _facts(case: Case) -> Facts:
+    appointment = case.appointment
+    command = case.command
+    return Facts(
+        owner=case.owner,
+        status=appointment.status.value,
+        start=appointment.start,
+        labels=tuple(sorted(appointment.labels)),
+        specialties=tuple(sorted(_written(coding) for coding in appointment.specialties)),
+        fields=tuple(sorted(command.fields)) if isinstance(command, Change) else (),
+        new_start=_new_start(case),
+        patient=match_patient(command.claim, appointment.patient),
+    )
+
+
+def _written(coding: Coding) -> str:
+    return f"{coding.system}|{coding.code}"
+
+
+def explain(rule: Rule, case: Case) -> str:
+    """Say what failed about this very case, in dates and field names; nothing of the patient's or PKB's."""
+    if rule.code is Code.TOO_LATE:
+        deadline = (_start(case) - case.grant.notice).astimezone(UTC)
+        return f"The last moment was {deadline.isoformat(timespec='seconds').replace('+00:00', 'Z')}."
+    if rule.name == "fields-granted" and isinstance(case.command, Change):
+        return _list_fields("Not granted", case.command.fields - case.grant.change_fields)
+    if rule.name == "supported-on-route" and isinstance(case.command, Change):
+        beyond = case.command.fields - FIELDS_BY_ROUTE[case.customer.route.kind]
+        return _list_fields("Not possible on this route", beyond)
+    if rule.name == "one-location":
+        return "The appointment has several locations, so location cannot be changed."
+    return ""
+
+
+def _list_fields(what: str, fields: frozenset[Field]) -> str:
+    return f"{what}: {', '.join(sorted(fields))}."
