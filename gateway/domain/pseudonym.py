@@ -1,0 +1,34 @@
+"""Patients and free text in the audit stream: recognisable to who holds the key, unreadable to anybody else."""
+
+import base64
+import hashlib
+import hmac
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Pseudonyms:
+    """Keyed names. A plain hash of a ten-digit number is undone by trying all of them; hence the key."""
+
+    key_id: str
+    key: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.key) < 16:
+            raise ValueError("a pseudonym key has at least 16 bytes")
+
+    def patient(self, nhs_number: str) -> str:
+        """Name a patient by NHS number: key id, colon, base64url HMAC-SHA256 of `nhs|` and the number."""
+        return self._name(f"nhs|{nhs_number}")
+
+    def patient_without_number(self, route: str, reference: str) -> str:
+        """Name a patient whom PKB gives no NHS number, by route and reference (`Patient/…`)."""
+        return self._name(f"{route}|{reference}")
+
+    def text(self, value: str) -> dict[str, int | str]:
+        """Record free text as its length in characters and its HMAC, so that two copies can be compared."""
+        return {"length": len(value), "hmac": self._name(f"text|{value}")}
+
+    def _name(self, message: str) -> str:
+        digest = hmac.digest(self.key, message.encode("utf-8", "surrogatepass"), hashlib.sha256)
+        return f"{self.key_id}:{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"
