@@ -1,0 +1,150 @@
+"""Writes whose end is still to come: they hold their appointment, and are looked after until they end."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from gateway.domain.appointment import Appointment, Write
+from gateway.domain.grant import Customer
+from gateway.domain.outcome import Applied, Outcome, Unknown, is_final, read_back, task_status, word
+from gateway.flow import records
+from gateway.flow.ports import Journal, JournalUnavailable, Upstream, UpstreamFault
+from gateway.flow.tasks import Task, Tasks
+from gateway.flow.turns import Key
+
+FIRST_LOOK: Final = 0.5
+LONGEST_PAUSE: Final = 60.0
+"""Seconds before the first look at PKB after a write in doubt, and at most between two."""
+
+LOOK_TIME: Final = 10.0
+"""Seconds one look may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWrite:
+    """A write that was sent, with all that its later records repeat."""
+
+    key: Key
+    customer: Customer
+    command: Write
+    before: Appointment
+    intent: int
+    sent_at: datetime
+    record: records.Record
+    """The outcome record as first written."""
+    upstream: records.Upstream
+    task: Task
+
+
+@dataclass(slots=True)
+class OpenWrites:
+    """The open writes of one process. `clock` gives UTC, `sleep` waits for seconds."""
+
+    upstream: Upstream
+    journal: Journal
+    tasks: Tasks
+    clock: Callable[[], datetime]
+    settles_after: timedelta
+    unresolved_after: timedelta
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    _open: dict[Key, OpenWrite] = field(default_factory=dict)
+    _owed: int = 0
+    _running: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __contains__(self, key: Key) -> bool:
+        """Whether an appointment is held by a write that has not ended."""
+        return key in self._open
+
+    def __len__(self) -> int:
+        """How many writes have not ended."""
+        return len(self._open)
+
+    @property
+    def owed(self) -> int:
+        """How many outcomes still wait for the audit stream."""
+        return self._owed
+
+    def task_of(self, key: Key, partner: str, customer: str) -> str | None:
+        """Name the Task that holds an appointment, to the partner who caused it at this customer and to no other."""
+        opened = self._open.get(key)
+        if opened is None or (opened.task.partner, opened.task.customer) != (partner, customer):
+            return None
+        return opened.task.id
+
+    async def settle(self, opened: OpenWrite, outcome: Outcome) -> None:
+        """Record an outcome; one that is not final keeps its appointment and is followed."""
+        if not is_final(outcome):
+            self._open[opened.key] = opened
+        await self._record(opened.record)
+        await self.tasks.put(opened.task)
+        if not is_final(outcome):
+            self._start(self._follow(opened))
+
+    async def close(self) -> None:
+        """Stop looking; what is open stays open in the audit stream."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _start(self, story: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(story)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _record(self, record: records.Record) -> None:
+        try:
+            await self.journal.write(record, essential=True)
+        except JournalUnavailable:
+            # What happened has happened. The partner is told the truth and the record is owed; until it is paid
+            # no new write begins.
+            self._owed += 1
+            self._start(self._pay(record))
+
+    async def _pay(self, record: records.Record) -> None:
+        while True:
+            await self.sleep(1.0)
+            try:
+                await self.journal.write({**record, "recovered": True}, essential=True)
+            except JournalUnavailable:
+                continue
+            self._owed -= 1
+            return
+
+    async def _follow(self, opened: OpenWrite) -> None:
+        pause = FIRST_LOOK
+        while True:
+            await self.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            outcome, version = await self._look(opened)
+            expired = self.clock() - opened.sent_at >= self.unresolved_after
+            if is_final(outcome) or expired:
+                await self._end(opened, outcome, version, closed=expired)
+                return
+
+    async def _look(self, opened: OpenWrite) -> tuple[Outcome, str | None]:
+        deadline = asyncio.get_running_loop().time() + LOOK_TIME
+        try:
+            sighting = await self.upstream.read(opened.customer, opened.before.id, deadline, fresh=True)
+        except UpstreamFault:
+            return Unknown(), None
+        after = sighting.appointment if sighting else None
+        settled_at = opened.sent_at + self.settles_after
+        outcome = read_back(opened.command, opened.before, after, self.clock(), settled_at)
+        return outcome, after.version if after else None
+
+    async def _end(self, opened: OpenWrite, outcome: Outcome, version: str | None, *, closed: bool) -> None:
+        upstream = replace(opened.upstream, version_after=version)
+        told = records.ended(outcome, opened.intent, opened.task.id, upstream, recovered=True, closed=closed)
+        await self._record({**opened.record, **told})
+        task = replace(
+            opened.task,
+            status=task_status(outcome, closed=closed),
+            outcome=word(outcome),
+            code=records.outcome_code(outcome),
+            version=outcome.version if isinstance(outcome, Applied) else None,
+            updated=self.clock(),
+        )
+        await self.tasks.put(task)
+        del self._open[opened.key]

@@ -1,0 +1,89 @@
+"""A request as the story sees it, and the answers the story can give."""
+
+from dataclasses import dataclass, field
+
+from gateway.domain.codes import Code
+from gateway.domain.grant import Customer, Policy
+from gateway.domain.rules import Claimant
+from gateway.flow.ports import Sighting
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFacts:
+    """What the audit stream keeps of an access token. Never the token."""
+
+    issuer: str
+    jti: str
+    kid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, for whom, under which names the request travels, and until when it may take.
+
+    `received` and `deadline` are times of the running event loop, in seconds.
+    """
+
+    partner: str
+    customer: str
+    scope: frozenset[str]
+    """The letters of the token's scope: r, s, u."""
+    token: TokenFacts
+    client: str
+    request_id: str
+    correlation_id: str | None
+    received: float
+    deadline: float
+
+    @property
+    def who(self) -> Claimant:
+        """Name the two parties whose grant decides."""
+        return Claimant(self.partner, self.customer)
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What is left of a rate: `remaining` requests, full again in `reset` seconds."""
+
+    name: str
+    requests: int
+    seconds: int
+    remaining: int
+    reset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The request was not carried out, or its outcome is not known; `code` says which."""
+
+    code: Code
+    detail: str = ""
+    retry_after: int | None = None
+    """Seconds; None: as the catalogue says."""
+    task: str | None = None
+    """The Task that tells more, where this partner may see it."""
+    quotas: tuple[Quota, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """PKB's copy, read for this request; after a write: as the write left it."""
+
+    sighting: Sighting
+    task: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """PKB took the write; it cannot be seen yet."""
+
+    task: str
+
+
+Answer = Shown | Taken | Refused
+
+
+def same_route(customer: Customer, policy: Policy) -> bool:
+    """Whether a customer is still reached as it was when PKB was read; facts of one route prove nothing on another."""
+    now = policy.customers.get(customer.id)
+    return now is not None and now.route == customer.route

@@ -1,0 +1,283 @@
+"""The story of one write, from the turn to the answer.
+
+Read `Writes._carry_out` and `Writes._send` top to bottom; they alone decide the order of things.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final, assert_never
+
+from gateway.domain.appointment import Appointment, Write
+from gateway.domain.codes import Code
+from gateway.domain.decision import Check, Decision, Permit, Refusal
+from gateway.domain.grant import Customer, Policy
+from gateway.domain.outcome import (
+    Accepted,
+    Applied,
+    Outcome,
+    Rejected,
+    TaskStatus,
+    Unknown,
+    read_back,
+    task_status,
+    word,
+)
+from gateway.domain.rules import decide
+from gateway.flow import records
+from gateway.flow.open_writes import OpenWrite, OpenWrites
+from gateway.flow.ports import (
+    Doubt,
+    Journal,
+    JournalUnavailable,
+    NotSent,
+    Sighting,
+    Turned,
+    Upstream,
+    UpstreamFault,
+    Written,
+)
+from gateway.flow.request import Answer, Caller, Refused, Shown, Taken, same_route
+from gateway.flow.tasks import Task, Tasks
+from gateway.flow.turns import Key, Turns
+
+PATIENCE: Final = 2.0
+"""Seconds a second write to one appointment waits for the first."""
+
+READ_BACK_SHARE: Final = 0.3
+"""The part of the time left that a write leaves for reading back, should its answer prove nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A command for one appointment, the caller who gave it, and the version it was meant for."""
+
+    caller: Caller
+    customer: Customer
+    """As the gate saw it."""
+    appointment: str
+    command: Write
+    expected_version: str | None
+    task: str
+    """The id its Task will have, minted first."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Permitted:
+    """An order with all that its decision saw."""
+
+    order: Order
+    policy: Policy
+    permit: Permit
+    sighting: Sighting
+    now: datetime
+
+    @property
+    def before(self) -> Appointment:
+        return self.sighting.appointment
+
+
+@dataclass(slots=True)
+class Writes:
+    """Carries writes out, one at a time for each appointment. `clock` gives UTC."""
+
+    policy: Callable[[], Policy]
+    upstream: Upstream
+    journal: Journal
+    tasks: Tasks
+    veil: records.Veil
+    clock: Callable[[], datetime]
+    open_writes: OpenWrites
+    turns: Turns = field(default_factory=Turns)
+    running: set[asyncio.Task[Answer]] = field(default_factory=set)
+
+    async def run(self, order: Order) -> Answer:
+        """Carry an order to its end, whether or not the partner is still there. Raises JournalUnavailable."""
+        task = asyncio.create_task(self._carry_out(order))
+        self.running.add(task)
+        task.add_done_callback(self.running.discard)
+        return await asyncio.shield(task)
+
+    async def drain(self) -> None:
+        """Wait for every write that was begun; called once no new ones can arrive."""
+        await asyncio.gather(*self.running, return_exceptions=True)
+
+    async def _carry_out(self, order: Order) -> Answer:
+        key = (order.customer.route.name, order.appointment)
+        async with self.turns.take(key, PATIENCE) as got_turn:
+            try:
+                sighting = await self.upstream.read(
+                    order.customer, order.appointment, order.caller.deadline, fresh=True
+                )
+            except UpstreamFault as fault:
+                return await self._fail(order, fault)
+            # From here to the intent nothing waits but the journal: this is the decision under the grants now in
+            # force, on the facts just read.
+            policy, now = self.policy(), self.clock()
+            seen = sighting.appointment if sighting and same_route(order.customer, policy) else None
+            decision = decide(order.caller.who, order.command, seen, policy, now, order.expected_version)
+            if _within_reach(decision) and (not got_turn or key in self.open_writes):
+                return await self._busy(order, decision, key, policy, now)
+            match decision:
+                case Refusal():
+                    return await self._refuse(order, decision, seen, policy, now)
+                case Permit():
+                    assert sighting is not None, "a permit has seen the appointment"
+                    return await self._send(_Permitted(order, policy, decision, sighting, now))
+
+    async def _send(self, case: _Permitted) -> Answer:
+        task = _requested(case.order, case.now)
+        intent = await self._intend(case)
+        await self.tasks.put(task)
+        outcome, after, upstream = await self._write(case)
+        opened = self._told(case, intent, task, outcome, upstream)
+        await self.open_writes.settle(opened, outcome)
+        return _answer(case.order, outcome, after)
+
+    async def _intend(self, case: _Permitted) -> int:
+        if self.open_writes.owed:
+            raise JournalUnavailable("an outcome waits to be recorded")
+        order = case.order
+        return await self.journal.write(
+            {
+                **records.about(order.caller, case.policy, order.command.operation, order.appointment),
+                **records.intent(case.permit, case.now, order.task, order.command, case.before, self.veil),
+                "patient": records.patient_of(case.before, case.order.customer, self.veil),
+                "upstream": records.Upstream(case.order.customer.route.name, case.before.version).as_record(),
+            }
+        )
+
+    async def _write(self, case: _Permitted) -> tuple[Outcome, Sighting | None, records.Upstream]:
+        """Send the one message and find out what became of it."""
+        deadline = case.order.caller.deadline
+        left = max(0.0, deadline - asyncio.get_running_loop().time())
+        upstream = records.Upstream(case.order.customer.route.name, case.before.version)
+        answer = await self.upstream.write(
+            case.order.customer, case.order.command, case.sighting, deadline - READ_BACK_SHARE * left
+        )
+        match answer:
+            case Written(sighting=after, status=status):
+                version = after.appointment.version
+                return Applied(version), after, replace(upstream, status=status, version_after=version)
+            case Turned(code=code, status=status):
+                return Rejected(code), None, replace(upstream, status=status)
+            case NotSent():
+                return Rejected(Code.UPSTREAM_UNAVAILABLE), None, upstream
+            case Doubt(status=status):
+                return await self._read_back(case, replace(upstream, status=status))
+            case unexpected:
+                assert_never(unexpected)
+
+    async def _read_back(
+        self, case: _Permitted, upstream: records.Upstream
+    ) -> tuple[Outcome, Sighting | None, records.Upstream]:
+        order = case.order
+        try:
+            after = await self.upstream.read(case.order.customer, order.appointment, order.caller.deadline, fresh=True)
+        except UpstreamFault:
+            return Unknown(), None, upstream
+        seen = after.appointment if after else None
+        settled_at = case.now + self.open_writes.settles_after
+        outcome = read_back(order.command, case.before, seen, self.clock(), settled_at)
+        return outcome, after, replace(upstream, version_after=seen.version if seen else None)
+
+    def _told(
+        self, case: _Permitted, intent: int, task: Task, outcome: Outcome, upstream: records.Upstream
+    ) -> OpenWrite:
+        order = case.order
+        record = {
+            **records.about(order.caller, case.policy, order.command.operation, order.appointment),
+            **records.decided(case.permit, case.now),
+            "reason": records.reason(order.command),
+            "patient": records.patient_of(case.before, case.order.customer, self.veil),
+            **records.ended(outcome, intent, order.task, upstream, recovered=False, closed=False),
+            "duration_ms": _milliseconds_since(order.caller.received),
+        }
+        ended = replace(
+            task,
+            status=task_status(outcome),
+            updated=self.clock(),
+            outcome=word(outcome),
+            code=records.outcome_code(outcome),
+            version=outcome.version if isinstance(outcome, Applied) else None,
+        )
+        return OpenWrite(
+            key=(case.order.customer.route.name, order.appointment),
+            customer=case.order.customer,
+            command=order.command,
+            before=case.before,
+            intent=intent,
+            sent_at=case.now,
+            record=record,
+            upstream=upstream,
+            task=ended,
+        )
+
+    async def _refuse(
+        self, order: Order, refusal: Refusal, seen: Appointment | None, policy: Policy, now: datetime
+    ) -> Refused:
+        patient = records.patient_of(seen, order.customer, self.veil)
+        await self._record(order, policy, {**records.refused(refusal, now), "patient": patient})
+        return Refused(refusal.code, refusal.detail)
+
+    async def _busy(self, order: Order, decision: Decision, key: Key, policy: Policy, now: datetime) -> Refused:
+        checks = (*decision.checks, Check("appointment-free", passed=False))
+        refusal = Refusal(Code.APPOINTMENT_BUSY, checks, decision.grant, decision.facts)
+        await self._record(order, policy, records.refused(refusal, now))
+        own = self.open_writes.task_of(key, order.caller.partner, order.caller.customer)
+        return Refused(Code.APPOINTMENT_BUSY, task=own)
+
+    async def _fail(self, order: Order, fault: UpstreamFault) -> Refused:
+        await self._record(order, self.policy(), records.failed(fault.code, self.clock(), fault.status))
+        return Refused(fault.code)
+
+    async def _record(self, order: Order, policy: Policy, told: records.Record) -> None:
+        await self.journal.write(
+            {
+                **records.about(order.caller, policy, order.command.operation, order.appointment),
+                **told,
+                "reason": records.reason(order.command),
+                "duration_ms": _milliseconds_since(order.caller.received),
+            }
+        )
+
+
+def _within_reach(decision: Decision) -> bool:
+    """Whether the partner may know that the appointment exists; only then may it learn that it is busy."""
+    if isinstance(decision, Permit):
+        return True
+    return decision.facts is not None and decision.code is not Code.NOT_FOUND
+
+
+def _requested(order: Order, now: datetime) -> Task:
+    caller = order.caller
+    return Task(
+        order.task,
+        caller.partner,
+        caller.customer,
+        order.appointment,
+        order.command.operation,
+        TaskStatus.REQUESTED,
+        now,
+        now,
+    )
+
+
+def _answer(order: Order, outcome: Outcome, after: Sighting | None) -> Answer:
+    match outcome:
+        case Applied():
+            assert after is not None, "applied means seen"
+            return Shown(after, task=order.task)
+        case Accepted():
+            return Taken(order.task)
+        case Rejected(code=code):
+            return Refused(code)
+        case Unknown():
+            return Refused(Code.OUTCOME_UNKNOWN, task=order.task)
+        case unexpected:
+            assert_never(unexpected)
+
+
+def _milliseconds_since(received: float) -> int:
+    return round(1000 * (asyncio.get_running_loop().time() - received))
