@@ -1,0 +1,160 @@
+"""Misbehaviour on order: which requests it strikes, and what it does to them.
+
+Faults wait in a row; a request is struck by the oldest one that fits it.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Self, assert_never
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from gateway.simulator.answers import FHIR_JSON, outcome
+from gateway.simulator.customers import CUSTOMERS
+
+Target = Literal["box", "aggregated", "hl7", "token"]
+Kind = Literal["delay", "status", "drop-before", "drop-after", "garbage", "ack", "lag"]
+ACKS = frozenset({"AR", "AE", "AA-held", "wrong-id"})
+LONGEST_DELAY = 600_000  # ms
+
+
+class Fault(BaseModel):
+    """One order of `POST /faults`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    target: Target
+    kind: Kind
+    value: int | str | None = None
+    count: int = Field(default=1, ge=0, description="how many requests it strikes; 0: until cleared")
+    on: Literal["read", "write", "any"] = "write"
+    customer: str | None = None
+
+    @model_validator(mode="after")
+    def _value_fits_the_kind(self) -> Self:
+        match self.kind:
+            case "delay" | "lag":
+                fits = _whole(self.value) is not None and 0 <= self.number <= LONGEST_DELAY
+                wanted = f"whole milliseconds from 0 to {LONGEST_DELAY}"
+            case "status":
+                fits, wanted = _whole(self.value) is not None and 200 <= self.number <= 599, "from 200 to 599"
+            case "garbage":
+                fits, wanted = self.value in {None, "applied", "not-applied"}, "applied or not-applied"
+            case "ack":
+                fits, wanted = self.value in ACKS, f"one of {', '.join(sorted(ACKS))}"
+            case "drop-before" | "drop-after":
+                fits, wanted = True, ""
+            case _:
+                assert_never(self.kind)
+        if not fits:
+            raise ValueError(f"value of {self.kind} must be {wanted}")
+        return self
+
+    @model_validator(mode="after")
+    def _kind_fits_the_target(self) -> Self:
+        only = {"ack": "hl7", "lag": "aggregated"}.get(self.kind, self.target)
+        if only != self.target:
+            raise ValueError(f"kind {self.kind} is for target {only} only")
+        if self.customer is not None and self.customer not in CUSTOMERS:
+            raise ValueError(f"customer must be one of {', '.join(CUSTOMERS)}")
+        return self
+
+    @property
+    def number(self) -> int:
+        """The value of a kind that has a number."""
+        return _whole(self.value) or 0
+
+    def strikes(self, target: Target, *, write: bool, customers: frozenset[str]) -> bool:
+        """Whether it concerns a request that touches appointments of these customers."""
+        wanted = target == "token" or self.on == "any" or (self.on == "write") == write
+        return self.target == target and wanted and (self.customer is None or self.customer in customers)
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+class Faults:
+    """The faults in waiting."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Fault, int]] = []
+
+    def add(self, fault: Fault) -> None:
+        """Put it at the end of the row."""
+        self._waiting.append((fault, fault.count))
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._waiting.clear()
+
+    def listed(self) -> list[dict[str, Any]]:
+        """What waits, with the counts still left."""
+        return [{**fault.model_dump(), "count": left} for fault, left in self._waiting]
+
+    def take(self, target: Target, *, write: bool, customers: frozenset[str]) -> Fault | None:
+        """The oldest fault that strikes this request; it is counted down."""
+        for place, (fault, left) in enumerate(self._waiting):
+            if fault.strikes(target, write=write, customers=customers):
+                if left == 1:
+                    del self._waiting[place]
+                elif left > 1:
+                    self._waiting[place] = (fault, left - 1)
+                return fault
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request came to. No response: the connection is closed without one."""
+
+    response: web.Response | None
+    applied: bool = False
+
+
+async def play(fault: Fault | None, request: web.Request, normal: Callable[[], Answer]) -> Answer:
+    """Answer a request that was read to its end, normally or as the fault wants it.
+
+    What is delayed is done even if the caller has hung up: a server finishes what it has read.
+    """
+    if fault is None:
+        return normal()
+    match fault.kind:
+        case "delay":
+            await asyncio.sleep(fault.number / 1000)
+            return normal()
+        case "status":
+            return Answer(_refusal(fault.number, request.path))
+        case "drop-before":
+            return Answer(None)
+        case "drop-after":
+            return Answer(None, normal().applied)
+        case "garbage":
+            applied = fault.value == "applied" and normal().applied
+            return Answer(web.Response(text=_PAGE, content_type="text/html"), applied)
+        case "ack" | "lag":
+            return normal()
+        case _:
+            assert_never(fault.kind)
+
+
+def hang_up(request: web.Request) -> web.Response:
+    """Close the connection without an answer. The response is for aiohttp only; nothing of it is sent."""
+    if request.transport is not None:
+        request.transport.close()
+    return web.Response()
+
+
+_PAGE = "<!DOCTYPE html>\n<html><body><h1>Please wait</h1><p>The portal is being updated.</p></body></html>\n"
+
+
+def _refusal(status: int, path: str) -> web.Response:
+    """A bare status with an OperationOutcome. A redirect points at the same place, to catch who follows it."""
+    if status in {204, 205, 304}:
+        return web.Response(status=status)
+    headers = {"Location": path} if 300 <= status < 400 else {}
+    body = json.dumps(outcome("fault", "transient", f"Status {status} was ordered"))
+    return web.Response(status=status, body=body.encode(), content_type=FHIR_JSON, headers=headers)
