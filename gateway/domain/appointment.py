@@ -115,6 +115,12 @@ class Appointment:
     identifiers: frozenset[Coding] = frozenset()
     """Business identifiers as system and value."""
 
+    def __post_init__(self) -> None:
+        """Without a privacy label an appointment is what PKB takes it to be, or every grant would cover it."""
+        if not self.labels:
+            # A frozen dataclass sets its derived fields this way.
+            object.__setattr__(self, "labels", frozenset({GENERAL_HEALTH}))
+
 
 @dataclass(frozen=True, slots=True)
 class PatientClaim:

@@ -85,10 +85,14 @@ CATALOGUE: dict[Code, Entry] = {
     Code.SCOPE_INSUFFICIENT: Entry(
         403, "forbidden", "The access token's scope does not cover this request. Ask for a token that does."
     ),
-    Code.NO_GRANT: Entry(403, "forbidden", "This customer has granted this partner no access."),
-    Code.GRANT_NOT_YET_VALID: Entry(403, "forbidden", "The customer's grant has not begun."),
+    Code.NO_GRANT: Entry(
+        403, "forbidden", "This customer has granted this partner no access. Ask the customer for a grant."
+    ),
+    Code.GRANT_NOT_YET_VALID: Entry(403, "forbidden", "The customer's grant has not begun. Wait until it does."),
     Code.GRANT_EXPIRED: Entry(403, "forbidden", "The customer's grant has ended. Ask the customer to renew it."),
-    Code.OPERATION_NOT_GRANTED: Entry(403, "forbidden", "The customer's grant does not cover this operation."),
+    Code.OPERATION_NOT_GRANTED: Entry(
+        403, "forbidden", "The customer's grant does not cover this operation. Ask the customer to extend it."
+    ),
     Code.NOT_FOUND: Entry(404, "not-found", "There is nothing here that this partner may reach for this customer."),
     Code.METHOD_NOT_ALLOWED: Entry(405, "not-supported", "This path does not take that method. See the Allow header."),
     Code.NOT_ACCEPTABLE: Entry(
@@ -96,7 +100,9 @@ CATALOGUE: dict[Code, Entry] = {
     ),
     Code.REQUEST_TIMEOUT: Entry(408, "timeout", "The body did not arrive in time. Nothing was done; send it again."),
     Code.ALREADY_CANCELLED: Entry(409, "conflict", "The appointment is already cancelled. There is nothing to do."),
-    Code.NOT_CHANGEABLE: Entry(409, "conflict", "The appointment is in a state in which it cannot be changed."),
+    Code.NOT_CHANGEABLE: Entry(
+        409, "conflict", "The appointment's status does not allow this. Ask the hospital's booking team."
+    ),
     Code.REQUEST_IN_PROGRESS: Entry(
         409, "conflict", "A request with this Idempotency-Key is still running. Ask again later.", 1
     ),
@@ -115,20 +121,32 @@ CATALOGUE: dict[Code, Entry] = {
         "not-supported",
         "Send application/fhir+json or application/json in UTF-8, without content coding.",
     ),
-    Code.IN_THE_PAST: Entry(422, "business-rule", "The appointment has begun or is over."),
-    Code.TOO_LATE: Entry(422, "business-rule", "The customer's notice period for this appointment has begun."),
-    Code.NOT_SUPPORTED_ON_ROUTE: Entry(
-        422, "not-supported", "The way this customer's appointments are reached in PKB cannot carry that."
+    Code.IN_THE_PAST: Entry(
+        422, "business-rule", "The appointment has begun or is over. Ask the hospital's booking team."
     ),
-    Code.FIELD_NOT_CHANGEABLE: Entry(422, "business-rule", "The customer's grant does not let this field be changed."),
+    Code.TOO_LATE: Entry(
+        422,
+        "business-rule",
+        "The customer's notice period for this appointment has begun. Ask the hospital's booking team.",
+    ),
+    Code.NOT_SUPPORTED_ON_ROUTE: Entry(
+        422, "not-supported", "The way this customer's appointments are reached in PKB cannot carry that. Leave it out."
+    ),
+    Code.FIELD_NOT_CHANGEABLE: Entry(
+        422, "business-rule", "A field cannot be changed under the customer's grant. Leave it out."
+    ),
     Code.REASON_NOT_ALLOWED: Entry(
         422, "business-rule", "Give exactly one reason code that the customer allows. $actions lists them."
     ),
-    Code.NOTHING_TO_CHANGE: Entry(422, "business-rule", "The appointment already has these values."),
-    Code.END_BEFORE_START: Entry(422, "business-rule", "The appointment would not end after it starts."),
-    Code.NEW_TIME_IN_THE_PAST: Entry(422, "business-rule", "The new start is not in the future."),
+    Code.NOTHING_TO_CHANGE: Entry(
+        422, "business-rule", "The appointment already has these values. There is nothing to do."
+    ),
+    Code.END_BEFORE_START: Entry(
+        422, "business-rule", "The appointment would not end after it starts. Correct start or end."
+    ),
+    Code.NEW_TIME_IN_THE_PAST: Entry(422, "business-rule", "The new start is not in the future. Choose a later one."),
     Code.OUTSIDE_CHANGE_WINDOW: Entry(
-        422, "business-rule", "The new start lies outside the window that the customer allows."
+        422, "business-rule", "The new start lies outside the window that the customer allows. Choose another one."
     ),
     Code.MIXED_INTENT: Entry(422, "business-rule", "Send a cancel or a change, not both in one request."),
     Code.IDEMPOTENCY_KEY_REUSED: Entry(
@@ -138,7 +156,9 @@ CATALOGUE: dict[Code, Entry] = {
     Code.RATE_LIMITED: Entry(429, "throttled", "Too many requests. Wait as long as Retry-After says.", 1),
     Code.INTERNAL: Entry(500, "exception", "The gateway failed. Nothing more is known; tell its operator."),
     Code.UPSTREAM_REFUSED: Entry(502, "processing", "PKB refused the request. Nothing was changed."),
-    Code.UPSTREAM_INVALID: Entry(502, "processing", "PKB answered with something that cannot be used."),
+    Code.UPSTREAM_INVALID: Entry(
+        502, "processing", "PKB answered with something that cannot be used. Tell the operator of the gateway."
+    ),
     Code.UPSTREAM_UNAVAILABLE: Entry(
         503, "transient", "PKB cannot be reached. Nothing was done; it is safe to repeat the request.", 5
     ),

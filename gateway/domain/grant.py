@@ -1,6 +1,7 @@
 """Who may act for whom: partners, customers, routes, grants, and the policy that indexes them."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -141,7 +142,7 @@ class Grant:
 
     def in_force(self, now: datetime) -> bool:
         """Whether `now` lies in its time; a shadow grant is never in force, whatever its time."""
-        return self.valid_from <= now < self.valid_until
+        return not self.shadow and self.valid_from <= now < self.valid_until
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,7 @@ class Policy:
         put = object.__setattr__
         put(self, "_held", _by_pair(grant for grant in self.grants if not grant.shadow))
         put(self, "_shadows", _by_pair(grant for grant in self.grants if grant.shadow))
-        put(self, "_sources", {(c.route.name, c.source): c for c in self.customers.values()})
+        put(self, "_sources", _by_source(self.customers.values()))
         on_route: dict[str, tuple[Customer, ...]] = {}
         for customer in self.customers.values():
             if customer.kind is CustomerKind.ORGANISATION:
@@ -179,12 +180,18 @@ class Policy:
         return self._shadows.get((customer, partner), ())
 
     def named(self, route: Route, source: str) -> Customer | None:
-        """Find the customer that PKB calls `source` on this route."""
+        """Find the one customer that PKB calls `source` on this route; a name shared by two is nobody's."""
         return self._sources.get((route.name, source))
 
     def organisations_on(self, route: Route) -> tuple[Customer, ...]:
         """Give the organisations that share a route."""
         return self._organisations.get(route.name, ())
+
+
+def _by_source(customers: Collection[Customer]) -> Mapping[tuple[str, str], Customer]:
+    times = Counter((customer.route.name, customer.source) for customer in customers)
+    named = {(customer.route.name, customer.source): customer for customer in customers}
+    return {name: customer for name, customer in named.items() if times[name] == 1}
 
 
 def _by_pair(grants: Iterable[Grant]) -> Mapping[tuple[str, str], tuple[Grant, ...]]:

@@ -103,9 +103,8 @@ def shows(command: Write, appointment: Appointment) -> bool:
     match command:
         case Cancel():
             same_comment = command.comment is None or command.comment == appointment.comment
-            return (
-                appointment.status is Status.CANCELLED and appointment.cancel_reason == command.reason and same_comment
-            )
+            same_reason = command.reason is not None and command.reason == appointment.cancel_reason
+            return appointment.status is Status.CANCELLED and same_reason and same_comment
         case Change():
             return (
                 appointment.status is not Status.CANCELLED
@@ -118,6 +117,16 @@ def shows(command: Write, appointment: Appointment) -> bool:
 
 def _later(version: str, than: str) -> bool:
     # A box numbers its versions by its transactions; elsewhere a version is only known to be another one.
-    if version.isdecimal() and than.isdecimal():
-        return int(version) > int(than)
+    if _numbered(version) and _numbered(than):
+        return _magnitude(version) > _magnitude(than)
     return version != than
+
+
+def _numbered(version: str) -> bool:
+    return version.isascii() and version.isdecimal()
+
+
+def _magnitude(number: str) -> tuple[int, str]:
+    # int() refuses a number of thousands of digits; the longer one is the larger one.
+    digits = number.lstrip("0")
+    return len(digits), digits

@@ -40,6 +40,8 @@ def _by_resource_meta(provenance: Provenance, route: Route, policy: Policy) -> t
     team = _only(provenance.source_teams, CustomerKind.TEAM, route, policy)
     if provenance.source_organisations and organisation is None:
         return UNPROVEN
+    if team is None and not _all_unlisted(provenance.source_teams, route, policy):
+        return UNPROVEN
     if team is None:
         # An organisation has teams that are nobody's customer here; what they hold is the organisation's.
         return _customer_and_its_organisation(organisation)
@@ -51,6 +53,10 @@ def _by_resource_meta(provenance: Provenance, route: Route, policy: Policy) -> t
 def _only(sources: tuple[str, ...], kind: CustomerKind, route: Route, policy: Policy) -> Customer | None:
     found = policy.named(route, sources[0]) if sources else None
     return found if found is not None and found.kind is kind else None
+
+
+def _all_unlisted(sources: tuple[str, ...], route: Route, policy: Policy) -> bool:
+    return all(policy.named(route, source) is None for source in sources)
 
 
 def _by_endpoint(route: Route, policy: Policy) -> tuple[str, ...]:

@@ -1,0 +1,85 @@
+"""Who holds what, and when it is in force."""
+
+from datetime import datetime
+from itertools import permutations
+
+import pytest
+from gateway.domain.grant import FIELDS_BY_ROUTE, Coding, Field, Grant, RouteKind
+
+from tests.makers import BOX, DAY, ENDPOINT, HL7, NOW, SECOND, TICK, grant, policy
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        pytest.param(NOW - TICK, False, id="just before it begins"),
+        pytest.param(NOW, True, id="exactly as it begins"),
+        pytest.param(NOW + DAY - TICK, True, id="just before it ends"),
+        pytest.param(NOW + DAY, False, id="exactly as it ends"),
+    ],
+)
+def test_a_grant_is_in_force_from_inclusive_until_exclusive(now: datetime, expected: bool) -> None:
+    assert grant(valid_from=NOW, valid_until=NOW + DAY).in_force(now) is expected
+
+
+def test_a_shadow_grant_is_never_in_force() -> None:
+    assert not grant(shadow=True).in_force(NOW)
+
+
+FIRST = grant(id="a", valid_from=NOW - 2 * DAY, valid_until=NOW - DAY)
+SECOND_ONE = grant(id="b", valid_from=NOW, valid_until=NOW + DAY)
+THIRD = grant(id="c", valid_from=NOW, valid_until=NOW + DAY)
+
+
+@pytest.mark.parametrize(
+    "order", list(permutations([FIRST, SECOND_ONE, THIRD])), ids=lambda o: "".join(g.id for g in o)
+)
+def test_grants_are_held_oldest_first_however_they_are_listed(order: tuple[Grant, ...]) -> None:
+    assert policy(*order).held("airedale", "swiftbook") == (FIRST, SECOND_ONE, THIRD)
+
+
+def test_shadow_grants_are_kept_apart() -> None:
+    real, shadow = grant(id="real"), grant(id="shadow", shadow=True)
+    both = policy(shadow, real)
+
+    assert both.held("airedale", "swiftbook") == (real,)
+    assert both.shadows("airedale", "swiftbook") == (shadow,)
+
+
+@pytest.mark.parametrize(
+    ("customer", "partner"),
+    [("wharfedale", "swiftbook"), ("airedale", "cardiolink"), ("swiftbook", "airedale"), ("nowhere", "nobody")],
+    ids=["another customer", "another partner", "the wrong way round", "strangers"],
+)
+def test_a_grant_is_between_one_customer_and_one_partner(customer: str, partner: str) -> None:
+    both = policy(grant(), grant(id="s", shadow=True))
+
+    assert both.held(customer, partner) == ()
+    assert both.shadows(customer, partner) == ()
+
+
+def test_organisations_are_found_by_their_route_and_teams_are_none() -> None:
+    known = policy()
+
+    assert [c.id for c in known.organisations_on(BOX)] == ["airedale", "wharfedale"]
+    assert [c.id for c in known.organisations_on(HL7)] == ["bradford"]
+    assert [c.id for c in known.organisations_on(ENDPOINT)] == ["leeds"]
+
+
+def test_only_hl7_carries_the_management_page() -> None:
+    assert set(FIELDS_BY_ROUTE) == set(RouteKind)
+    assert FIELDS_BY_ROUTE[RouteKind.HL7] == frozenset(Field)
+    assert frozenset(Field) - FIELDS_BY_ROUTE[RouteKind.CUSTOMER_FHIR] == {Field.MANAGEMENT_URL}
+
+
+def test_codings_sort_by_system_and_then_code() -> None:
+    assert sorted([Coding("b", "1"), Coding("a", "2"), Coding("a", "1")]) == [
+        Coding("a", "1"),
+        Coding("a", "2"),
+        Coding("b", "1"),
+    ]
+
+
+def test_a_policy_is_known_by_what_it_says() -> None:
+    assert policy(grant(), digest="x") == policy(grant(), digest="x")
+    assert policy(grant(), digest="x") != policy(grant(valid_until=NOW + SECOND), digest="x")
