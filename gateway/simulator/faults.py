@@ -7,10 +7,10 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Self, assert_never
+from typing import Any, Literal, assert_never
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from gateway.simulator.answers import FHIR_JSON, outcome
 from gateway.simulator.customers import CUSTOMERS
@@ -28,53 +28,57 @@ class Fault(BaseModel):
 
     target: Target
     kind: Kind
-    value: int | str | None = None
+    value: int | str | None = Field(default=None, validate_default=True)
     count: int = Field(default=1, ge=0, description="how many requests it strikes; 0: until cleared")
     on: Literal["read", "write", "any"] = "write"
     customer: str | None = None
 
-    @model_validator(mode="after")
-    def _value_fits_the_kind(self) -> Self:
-        match self.kind:
+    @field_validator("kind")
+    @classmethod
+    def _fits_the_target(cls, kind: Kind, known: ValidationInfo) -> Kind:
+        only = {"ack": "hl7", "lag": "aggregated"}.get(kind)
+        if only is not None and known.data.get("target", only) != only:
+            raise ValueError(f"{kind} is for target {only} only")
+        return kind
+
+    @field_validator("value")
+    @classmethod
+    def _fits_the_kind(cls, value: int | str | None, known: ValidationInfo) -> int | str | None:
+        kind: Kind | None = known.data.get("kind")
+        match kind:
             case "delay" | "lag":
-                fits = _whole(self.value) is not None and 0 <= self.number <= LONGEST_DELAY
+                fits = isinstance(value, int) and 0 <= value <= LONGEST_DELAY
                 wanted = f"whole milliseconds from 0 to {LONGEST_DELAY}"
             case "status":
-                fits, wanted = _whole(self.value) is not None and 200 <= self.number <= 599, "from 200 to 599"
+                fits, wanted = isinstance(value, int) and 200 <= value <= 599, "from 200 to 599"
             case "garbage":
-                fits, wanted = self.value in {None, "applied", "not-applied"}, "applied or not-applied"
+                fits, wanted = value in {None, "applied", "not-applied"}, "applied or not-applied"
             case "ack":
-                fits, wanted = self.value in ACKS, f"one of {', '.join(sorted(ACKS))}"
-            case "drop-before" | "drop-after":
+                fits, wanted = value in ACKS, f"one of {', '.join(sorted(ACKS))}"
+            case "drop-before" | "drop-after" | None:
                 fits, wanted = True, ""
             case _:
-                assert_never(self.kind)
+                assert_never(kind)
         if not fits:
-            raise ValueError(f"value of {self.kind} must be {wanted}")
-        return self
+            raise ValueError(f"value of {kind} must be {wanted}")
+        return value
 
-    @model_validator(mode="after")
-    def _kind_fits_the_target(self) -> Self:
-        only = {"ack": "hl7", "lag": "aggregated"}.get(self.kind, self.target)
-        if only != self.target:
-            raise ValueError(f"kind {self.kind} is for target {only} only")
-        if self.customer is not None and self.customer not in CUSTOMERS:
+    @field_validator("customer")
+    @classmethod
+    def _is_known(cls, customer: str | None) -> str | None:
+        if customer is not None and customer not in CUSTOMERS:
             raise ValueError(f"customer must be one of {', '.join(CUSTOMERS)}")
-        return self
+        return customer
 
     @property
     def number(self) -> int:
         """The value of a kind that has a number."""
-        return _whole(self.value) or 0
+        return self.value if isinstance(self.value, int) else 0
 
     def strikes(self, target: Target, *, write: bool, customers: frozenset[str]) -> bool:
         """Whether it concerns a request that touches appointments of these customers."""
         wanted = target == "token" or self.on == "any" or (self.on == "write") == write
         return self.target == target and wanted and (self.customer is None or self.customer in customers)
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 class Faults:
