@@ -1,0 +1,254 @@
+"""Access tokens: issued by the gateway, verified on every call. Only the verdict on a signature is remembered."""
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from gateway.partner.jwt_checks import (
+    ID_LENGTH,
+    Fault,
+    Unproven,
+    algorithm_is_allowed,
+    expiry_fault,
+    first_fault,
+    future_fault,
+    has_extensions,
+    is_expired,
+    read,
+    short_text,
+    text,
+    type_is,
+    whole_seconds,
+)
+from gateway.partner.keys import ALGORITHMS, KeySet, SigningKeys, VerifyingKey
+
+LIFETIME: Final = 3600
+"""Seconds from `iat` to `exp` that any issuer may give."""
+
+REMEMBERED: Final = 4096
+"""Signature verdicts kept. Only good ones are, so that made-up tokens cannot push them out."""
+
+ACCESS_TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 - a media type, not a secret
+_SCOPE: Final = re.compile(r"system/Appointment\.(?=.)(c?r?u?d?s?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Scopes:
+    """The known part of a scope text: what a token lets its holder ask for, before any grant is looked at."""
+
+    known: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, scope: str) -> "Scopes":
+        """Scopes are `system/Appointment.` and letters of `cruds` in order (SMART 2); others are ignored."""
+        return cls(tuple(dict.fromkeys(word for word in scope.split(" ") if _SCOPE.fullmatch(word))))
+
+    def allows(self, letter: str) -> bool:
+        """Whether any of the scopes holds `letter`, one of `cruds`."""
+        return any(letter in word.rpartition(".")[2] for word in self.known)
+
+    def __str__(self) -> str:
+        return " ".join(self.known)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who calls, proven by a token. `expires` is in seconds since the epoch."""
+
+    partner: str
+    scopes: Scopes
+    jti: str | None
+    issuer: str
+    kid: str
+    expires: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenMissing:
+    """No Authorization, or not Bearer."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenExpired:
+    """A token that is good in everything but its time."""
+
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class TokenInvalid:
+    """`reason` is for the audit; the caller learns no more than that the token is invalid."""
+
+    reason: Fault
+
+
+Verdict = Identity | TokenMissing | TokenExpired | TokenInvalid
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """One party whose access tokens are taken. `ours` turns on what the gateway promises of its own tokens."""
+
+    keys: KeySet
+    audience: str
+    algorithms: frozenset[str] = frozenset(ALGORITHMS)
+    partner_claim: str = "sub"
+    ours: bool = False
+
+
+@dataclass(slots=True)
+class AccessTokens:
+    """Verifies access tokens of every issuer in `issuers`.
+
+    `partner_of(issuer, value of its partner claim)` names the registered partner, or None.
+    """
+
+    issuers: Mapping[str, Issuer]
+    partner_of: Callable[[str, str], str | None]
+    _good: OrderedDict[tuple[bytes, str, str], None] = field(default_factory=OrderedDict, repr=False)
+
+    def verify(self, authorization: str | None, now: datetime) -> Verdict:
+        """What the value of the one Authorization header proves at `now`, checked in a fixed order."""
+        if authorization is None:
+            return TokenMissing()
+        scheme, _, credentials = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not credentials.strip():
+            return TokenMissing()
+        token = read(credentials)
+        if isinstance(token, Fault):
+            return TokenInvalid(token)
+        name = text(token.claims.get("iss")) or ""
+        issuer = self.issuers.get(name)
+        key = None if issuer is None else issuer.keys.find(token.kid)
+        fault = first_fault(
+            lambda: _algorithm_fault(token, issuer, key),
+            lambda: _type_fault(token, issuer),
+            lambda: Fault.EXTENSION if has_extensions(token) else None,
+        )
+        if fault is not None:
+            return TokenInvalid(fault)
+        if issuer is None:
+            return TokenInvalid(Fault.ISSUER)
+        if key is None:
+            return TokenInvalid(Fault.KEY)
+        if not self._is_signed(token, name, issuer.keys, key):
+            return TokenInvalid(Fault.SIGNATURE)
+        return self._believe(token, name, issuer, key.kid, now)
+
+    def _believe(self, token: Unproven, name: str, issuer: Issuer, kid: str, now: datetime) -> Verdict:
+        """The claims, once the signature is proven. They are weighed on every call, never remembered."""
+        fault = first_fault(
+            lambda: _audience_fault(token, issuer.audience),
+            lambda: expiry_fault(token),
+            lambda: future_fault(token, now),
+            lambda: _lifetime_fault(token),
+            lambda: _claims_fault(token) if issuer.ours else None,
+        )
+        if fault is not None:
+            return TokenInvalid(fault)
+        subject = short_text(token.claims.get(issuer.partner_claim))
+        partner = None if subject is None else self.partner_of(name, subject)
+        if partner is None:
+            return TokenInvalid(Fault.PARTNER)
+        expires = whole_seconds(token.claims["exp"])
+        assert expires is not None
+        scopes = Scopes.read(text(token.claims.get("scope")) or "")
+        identity = Identity(partner, scopes, short_text(token.claims.get("jti")), name, kid, expires)
+        return TokenExpired(identity) if is_expired(token, now) else identity
+
+    def _is_signed(self, token: Unproven, name: str, keys: KeySet, key: VerifyingKey) -> bool:
+        place = (token.digest, name, keys.generation)
+        if place in self._good:
+            self._good.move_to_end(place)
+            return True
+        if not key.verifies(token.signing_input, token.signature, token.algorithm or ""):
+            return False
+        self._good[place] = None
+        if len(self._good) > REMEMBERED:
+            self._good.popitem(last=False)
+        return True
+
+
+def _algorithm_fault(token: Unproven, issuer: Issuer | None, key: VerifyingKey | None) -> Fault | None:
+    allowed = frozenset(ALGORITHMS)
+    if issuer is not None:
+        allowed &= issuer.algorithms
+    if key is not None:
+        allowed &= key.algorithms
+    return None if algorithm_is_allowed(token, allowed) else Fault.ALGORITHM
+
+
+def _type_fault(token: Unproven, issuer: Issuer | None) -> Fault | None:
+    """Ours are `at+jwt` (RFC 9068 §4); other issuers set `typ` as they like."""
+    if issuer is None or not issuer.ours or type_is(token, (ACCESS_TOKEN_TYPE,)):
+        return None
+    return Fault.TYPE
+
+
+def _audience_fault(token: Unproven, audience: str) -> Fault | None:
+    aud = token.claims.get("aud")
+    named = [aud] if isinstance(aud, str) else aud
+    return None if isinstance(named, list) and audience in named else Fault.AUDIENCE
+
+
+def _lifetime_fault(token: Unproven) -> Fault | None:
+    issued, expires = whole_seconds(token.claims.get("iat")), whole_seconds(token.claims.get("exp"))
+    if issued is None or expires is None or expires - issued > LIFETIME:
+        return Fault.LIFETIME
+    return None
+
+
+def _claims_fault(token: Unproven) -> Fault | None:
+    """Ours name the partner twice, and themselves (RFC 9068 §2.2)."""
+    claims = token.claims
+    if any(short_text(claims.get(name), ID_LENGTH) is None for name in ("sub", "client_id", "jti")):
+        return Fault.CLAIMS
+    return None if claims["sub"] == claims["client_id"] else Fault.CLAIMS
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """`text` is the token itself and stays out of logs and audit; `lifetime` is in seconds."""
+
+    text: str = field(repr=False)
+    jti: str
+    issuer: str
+    kid: str
+    lifetime: int
+    scopes: Scopes
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPress:
+    """Makes the gateway's own access tokens (RFC 9068). `lifetime` is in seconds."""
+
+    public_url: str
+    keys: SigningKeys
+    lifetime: int = 300
+
+    def __post_init__(self) -> None:
+        if not 0 < self.lifetime <= LIFETIME:
+            raise ValueError(f"an access token lives for 1 to {LIFETIME} seconds")
+
+    def issue(self, partner: str, scopes: Scopes, now: datetime, jti: str) -> IssuedToken:
+        """A token of `partner`, good from `now`; `jti` must be new."""
+        moment = int(now.timestamp())
+        claims = {
+            "iss": self.public_url,
+            "sub": partner,
+            "client_id": partner,
+            "aud": self.public_url,
+            "iat": moment,
+            "exp": moment + self.lifetime,
+            "jti": jti,
+            "scope": str(scopes),
+        }
+        key = self.keys.first
+        return IssuedToken(key.sign(claims, ACCESS_TOKEN_TYPE), jti, self.public_url, key.kid, self.lifetime, scopes)
+
+    def issuer(self) -> Issuer:
+        """What verifies the tokens made here."""
+        return Issuer(self.keys.key_set(), self.public_url, partner_claim="sub", ours=True)

@@ -1,0 +1,124 @@
+"""The state file: what must outlive a request and be shared by every process on this machine, in SQLite."""
+
+import asyncio
+import os
+import sqlite3
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import aiosqlite
+
+from gateway.flow.ports import StateUnavailable
+
+SCHEME: Final = "sqlite:///"
+BUSY: Final = 2.0
+"""Seconds to wait for another process that writes."""
+
+FORGET_AFTER: Final = 3600
+"""Seconds past its end that a `jti` is still held: a clock set back by an hour must not let it in again."""
+
+CLEAN_EVERY: Final = 60
+"""Seconds between two removals of what has ended."""
+
+_SETTINGS: Final = ("journal_mode = WAL", "synchronous = FULL", "trusted_schema = OFF")
+
+_STEPS: Final = (
+    (
+        """CREATE TABLE seen_jti (
+            issuer TEXT NOT NULL,
+            jti TEXT NOT NULL,
+            expires INTEGER NOT NULL,
+            PRIMARY KEY (issuer, jti)
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX seen_jti_expires ON seen_jti (expires)",
+    ),
+)
+"""Steps of the schema, in order; `user_version` counts those taken. Add, never edit."""
+
+
+class State:
+    """One connection to the state file, safe for concurrent calls. Its methods raise StateUnavailable."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+        self._cleaned = 0.0
+
+    @classmethod
+    async def open(cls, url: str) -> "State":
+        """Open, and make if need be, the file of `sqlite:////absolute/path`, readable by its owner only."""
+        path = path_of(url)
+        try:
+            await asyncio.to_thread(_prepare, path)
+            # Without an isolation level every statement is a transaction of its own, durable when it returns.
+            connection = await aiosqlite.connect(path, timeout=BUSY, isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            raise StateUnavailable("the state file cannot be opened") from error
+        try:
+            await _set_up(connection)
+        except sqlite3.Error as error:
+            await connection.close()
+            raise StateUnavailable("the state file cannot be used") from error
+        except BaseException:
+            await connection.close()
+            raise
+        return cls(connection)
+
+    async def close(self) -> None:
+        """Ends the connection; every later call raises StateUnavailable."""
+        await self._connection.close()
+
+    async def remember_jti(self, issuer: str, jti: str, expires: int, now: datetime) -> bool:
+        """True if `issuer` never used `jti` before; durable when it returns. `expires`: seconds since the epoch."""
+        await self._forget(now)
+        # One statement, so that of two processes with the same `jti` exactly one is told that it was new.
+        insert = "INSERT INTO seen_jti (issuer, jti, expires) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+        return await self._change(insert, (issuer, jti, expires)) == 1
+
+    async def _forget(self, now: datetime) -> None:
+        moment = now.timestamp()
+        if abs(moment - self._cleaned) >= CLEAN_EVERY:
+            self._cleaned = moment
+            await self._change("DELETE FROM seen_jti WHERE expires < ?", (int(moment) - FORGET_AFTER,))
+
+    async def _change(self, statement: str, values: tuple[str | int, ...]) -> int:
+        """How many rows `statement` changed."""
+        try:
+            async with self._connection.execute(statement, values) as cursor:
+                return cursor.rowcount
+        # aiosqlite answers ValueError once its connection is closed.
+        except (sqlite3.Error, ValueError) as error:
+            raise StateUnavailable("the state file cannot answer") from error
+
+
+def path_of(url: str) -> Path:
+    """The file of `sqlite:////absolute/path`. Raises ValueError for any other form."""
+    path = Path(url.removeprefix(SCHEME))
+    if not url.startswith(SCHEME) or not path.is_absolute():
+        raise ValueError("the state file is written as sqlite:/// and an absolute path")
+    return path
+
+
+def _prepare(path: Path) -> None:
+    """Make the file with mode 0600; SQLite gives the same mode to the two files beside it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+
+
+async def _set_up(connection: aiosqlite.Connection) -> None:
+    for setting in _SETTINGS:
+        await connection.execute_fetchall(f"PRAGMA {setting}")
+    await connection.execute("BEGIN IMMEDIATE")
+    rows = await connection.execute_fetchall("PRAGMA user_version")
+    taken = next(int(row[0]) for row in rows)
+    if taken > len(_STEPS):
+        raise StateUnavailable("the state file was written by a newer version of the gateway")
+    for step in _STEPS[taken:]:
+        for statement in step:
+            await connection.execute(statement)
+    await connection.execute(f"PRAGMA user_version = {len(_STEPS)}")
+    await connection.execute("COMMIT")
