@@ -1,0 +1,93 @@
+# The two commands: `make run` shows the gateway at work, `make test` proves it. Both set up all they need in .venv.
+
+PYTHON ?= python3
+CONFIG ?= config/gateway.toml
+WORKERS ?= 2
+UPGRADE ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+CHECKOUT := $(VENV)/.checkout
+SERVICE := $(VENV)/.service
+TOOLS := $(VENV)/.tools
+READY := $(if $(wildcard $(TOOLS)),$(TOOLS),$(SERVICE))
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-config --no-header \
+	--no-emit-index-url --no-emit-find-links --annotation-style line $(UPGRADE)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help run serve test check lock mutation schemas clean
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: $(READY) ## the sandbox and its tour; stays up for trying by hand, unless CI=true
+	$(BIN)/pkb-gateway sandbox --tour
+
+serve: $(READY) ## the gateway with your own files: make serve CONFIG=config/gateway.toml
+	$(BIN)/pkb-gateway serve --config "$(CONFIG)"
+
+test: check ## every check, every test, and the coverage that the domain and the flow must have
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=
+	$(BIN)/coverage report
+	$(BIN)/coverage report --include='gateway/domain/*,gateway/flow/*' --fail-under=100
+
+check: $(TOOLS) ## format, lint, types, floors, Dockerfile
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@if [ -x $(BIN)/hadolint ]; then \
+		echo "$(BIN)/hadolint --failure-threshold style Dockerfile"; \
+		$(BIN)/hadolint --failure-threshold style Dockerfile; \
+	else \
+		echo "SKIPPED: THE DOCKERFILE WAS NOT LINTED, HADOLINT IS NOT PACKAGED FOR THIS PLATFORM"; \
+	fi
+
+lock: $(TOOLS) ## pin the dependencies of pyproject.toml anew: make lock UPGRADE=--upgrade for newer ones
+	$(COMPILE) pyproject.toml --group dev --output-file requirements-dev.lock
+	$(COMPILE) pyproject.toml --constraints requirements-dev.lock --output-file requirements.lock
+	$(COMPILE) --group build --constraints requirements-dev.lock --output-file requirements-build.lock
+
+mutation: $(TOOLS) ## break the domain on purpose, line by line; lists what no test noticed
+	rm -rf mutants
+	$(BIN)/mutmut run --max-children $(WORKERS)
+	$(BIN)/mutmut results
+
+schemas: $(TOOLS) ## write the JSON Schemas of the TOML files
+	$(BIN)/python -m gateway.configuration.schemas
+
+clean: ## remove what can be made again; never var/, where the audit lies
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov mutants dist build
+	find gateway tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A copied or moved checkout would run the code of the old one, whose path the environment holds; and a Python that was
+# upgraded away leaves an environment that cannot start. Both are made anew.
+ifneq ($(shell $(BIN)/python -c pass 2>/dev/null && cat $(CHECKOUT) 2>/dev/null),$(CURDIR))
+.PHONY: $(CHECKOUT)
+endif
+
+$(CHECKOUT):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "ERROR: $(PYTHON) is not Python 3.11 or newer; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update && apt-get install --yes --no-install-recommends python3-venv; \
+	else \
+		echo "ERROR: $(PYTHON) comes without venv and ensurepip; on Debian and Ubuntu: apt-get install python3-venv" >&2; \
+		exit 1; \
+	fi
+	@if [ -e $@ ] || ! $(BIN)/python -c pass 2>/dev/null; then rm -rf $(VENV); fi
+	$(PYTHON) -m venv $(VENV)
+	@echo "$(CURDIR)" >$@
+
+$(SERVICE): $(CHECKOUT) requirements.lock requirements-build.lock pyproject.toml
+	$(PIP) install --require-hashes -r requirements.lock -r requirements-build.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(TOOLS): $(CHECKOUT) requirements-dev.lock pyproject.toml
+	$(PIP) install --require-hashes -r requirements-dev.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
