@@ -1,0 +1,274 @@
+"""The rules for request headers, as pure functions of the lines on the wire.
+
+Two lines of a header that decides something are refused: proxies and servers differ in which one counts.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import Final
+
+from gateway.partner.target import Malformed
+
+RawHeaders = Sequence[tuple[bytes, bytes]]
+"""Header lines in the order of the wire, names as written."""
+
+MOST_HEADERS: Final = 100
+MOST_BYTES: Final = 65_536
+"""Of all names and values together, so that many long lines cannot add up."""
+
+SINGLE: Final = (
+    "Authorization",
+    "Content-Encoding",
+    "Content-Length",
+    "Content-Type",
+    "Expect",
+    "Host",
+    "Idempotency-Key",
+    "If-Match",
+    "Transfer-Encoding",
+)
+"""Headers of which a second line is refused."""
+
+PLAIN: Final = (*SINGLE, "Accept", "Prefer")
+"""Headers that decide something: printable ASCII, space and tab only."""
+
+_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}")
+_PLAIN: Final = re.compile(rb"[\t\x20-\x7e]*")
+_LENGTH: Final = re.compile(r"[0-9]{1,18}")
+_TAG: Final = re.compile(r'(?:W/)?"([\x21\x23-\x7e]+)"')
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_WEIGHT: Final = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The headers the gateway looks at; every other one is ignored and forwarded nowhere."""
+
+    host: str
+    authorization: str | None
+    content_type: str | None
+    if_match: str | None
+    idempotency_key: str | None
+    accept: tuple[str, ...]
+    prefer: tuple[str, ...]
+    encoded: bool
+    """A content coding other than identity: 415, once the partner is known."""
+    content_length: int | None
+    expects_continue: bool
+    upgrade: bool
+
+
+class Media(Enum):
+    """What a body may be, by kind of endpoint."""
+
+    FHIR = ("application/fhir+json", "application/json")
+    JSON_PATCH = ("application/json-patch+json",)
+    FORM = ("application/x-www-form-urlencoded",)
+
+
+class Preference(StrEnum):
+    """What `Prefer: return=` asks for (RFC 7240, FHIR R4 http.html#ops)."""
+
+    REPRESENTATION = "representation"
+    MINIMAL = "minimal"
+    OPERATION_OUTCOME = "OperationOutcome"
+
+
+def read_head(lines: RawHeaders) -> Head | Malformed:
+    """Apply every rule on header lines that needs no knowledge of the route."""
+    if len(lines) > MOST_HEADERS:
+        return Malformed(f"The request has more than {MOST_HEADERS} headers.")
+    if sum(len(name) + len(value) for name, value in lines) > MOST_BYTES:
+        return Malformed(f"The headers together are longer than {MOST_BYTES} bytes.")
+    for name in SINGLE:
+        if len(_lines_of(lines, name)) > 1:
+            return Malformed(f"The request has two {name} headers; send one.")
+    for name in PLAIN:
+        if not all(_PLAIN.fullmatch(value) for value in _lines_of(lines, name)):
+            return Malformed(f"The {name} header has a character that is not printable ASCII.")
+    return _check_framing(lines) or _check_host(lines) or _check_expect(lines) or _gather(lines)
+
+
+def _lines_of(lines: RawHeaders, name: str) -> list[bytes]:
+    wanted = name.lower().encode()
+    return [value for key, value in lines if key.lower() == wanted]
+
+
+def _texts(lines: RawHeaders, name: str) -> tuple[str, ...]:
+    return tuple(value.decode("ascii").strip(" \t") for value in _lines_of(lines, name))
+
+
+def _text(lines: RawHeaders, name: str) -> str | None:
+    return next(iter(_texts(lines, name)), None)
+
+
+def _check_framing(lines: RawHeaders) -> Malformed | None:
+    """One way to tell where the body ends (RFC 9112, 6.3), so that no second request hides in the first."""
+    length, coding = _text(lines, "Content-Length"), _text(lines, "Transfer-Encoding")
+    if length is not None and coding is not None:
+        return Malformed("The request has Content-Length beside Transfer-Encoding; send one of them.")
+    if length is not None and not _LENGTH.fullmatch(length):
+        return Malformed("The Content-Length header is not one plain number.")
+    if coding is not None and coding.lower() != "chunked":
+        return Malformed("The only transfer coding accepted is chunked.")
+    return None
+
+
+def _check_host(lines: RawHeaders) -> Malformed | None:
+    return None if _text(lines, "Host") else Malformed("The Host header is missing or empty.")
+
+
+def _check_expect(lines: RawHeaders) -> Malformed | None:
+    expected = _text(lines, "Expect")
+    if expected is None or expected.lower() == "100-continue":
+        return None
+    return Malformed("The only expectation accepted is 100-continue.")
+
+
+def _gather(lines: RawHeaders) -> Head:
+    length = _text(lines, "Content-Length")
+    return Head(
+        host=_text(lines, "Host") or "",
+        authorization=_text(lines, "Authorization"),
+        content_type=_text(lines, "Content-Type"),
+        if_match=_text(lines, "If-Match"),
+        idempotency_key=_text(lines, "Idempotency-Key"),
+        accept=_texts(lines, "Accept"),
+        prefer=_texts(lines, "Prefer"),
+        encoded=(_text(lines, "Content-Encoding") or "identity").lower() != "identity",
+        content_length=None if length is None else int(length),
+        expects_continue=_text(lines, "Expect") is not None,
+        upgrade=bool(_lines_of(lines, "Upgrade")),
+    )
+
+
+def request_id(lines: RawHeaders, new: Callable[[], str]) -> str:
+    """The caller's `X-Request-Id` when it is one UUID, otherwise a new one."""
+    return _uuid(lines, "X-Request-Id") or new()
+
+
+def correlation_id(lines: RawHeaders) -> str | None:
+    """The caller's `X-Correlation-Id` when it is one UUID.
+
+    Free text is dropped: it goes into the audit stream, which must never hold a name or an NHS number.
+    """
+    return _uuid(lines, "X-Correlation-Id")
+
+
+def _uuid(lines: RawHeaders, name: str) -> str | None:
+    match _lines_of(lines, name):
+        case [bytes(value)] if _UUID.fullmatch(text := value.decode("latin-1").strip(" \t")):
+            return text
+        case _:
+            return None
+
+
+def accepts_fhir(accept: Sequence[str]) -> bool:
+    """Tell whether FHIR R4 JSON satisfies the `Accept` lines (RFC 9110, 12.5.1); none accept everything.
+
+    `application/json` stands for FHIR JSON too. A range of another `fhirVersion` counts as absent.
+    """
+    if not any(line.strip(" \t") for line in accept):
+        return True
+    weights: dict[str, float] = {}
+    for line in accept:
+        for item in _split(line, ","):
+            if (weighed := _read_range(item)) is not None:
+                media, weight = weighed
+                weights[media] = max(weight, weights.get(media, 0.0))
+    fhir, json = Media.FHIR.value
+    widest = weights.get("application/*", weights.get("*/*", 0.0))
+    return weights.get(fhir, widest) > 0 or weights.get(json, 0.0) > 0
+
+
+def _read_range(item: str) -> tuple[str, float] | None:
+    """A media range and its weight; None when it cannot be read or asks for another version of FHIR."""
+    parsed = _read_media(item)
+    if parsed is None:
+        return None
+    media, parameters = parsed
+    weight = parameters.get("q", "1")
+    if not _WEIGHT.fullmatch(weight) or parameters.get("fhirversion", "4.0") != "4.0":
+        return None
+    return media, float(weight)
+
+
+def content_type_fits(content_type: str | None, media: Media) -> bool:
+    """Tell whether a `Content-Type` is one the endpoint takes: UTF-8 only, FHIR version absent or 4.0."""
+    parsed = _read_media(content_type or "")
+    if parsed is None or parsed[0] not in media.value:
+        return False
+    parameters = parsed[1]
+    return parameters.get("charset", "utf-8").lower() == "utf-8" and parameters.get("fhirversion", "4.0") == "4.0"
+
+
+def _read_media(text: str) -> tuple[str, dict[str, str]] | None:
+    """Media type and parameters, names in lower case; None when it is no media type or repeats a parameter."""
+    first, *rest = _split(text, ";")
+    kind, slash, subtype = first.strip(" \t").lower().partition("/")
+    if not (slash and _TOKEN.fullmatch(kind) and _TOKEN.fullmatch(subtype)):
+        return None
+    parameters: dict[str, str] = {}
+    for part in filter(str.strip, rest):
+        name, _, value = part.strip(" \t").partition("=")
+        plain = _unquote(value)
+        if plain is None or not _TOKEN.fullmatch(name) or name.lower() in parameters:
+            return None
+        parameters[name.lower()] = plain
+    return f"{kind}/{subtype}", parameters
+
+
+def _unquote(value: str) -> str | None:
+    if _TOKEN.fullmatch(value):
+        return value
+    if len(value) >= 2 and value[0] == value[-1] == '"' and '"' not in value[1:-1] and "\\" not in value:
+        return value[1:-1]
+    return None
+
+
+def _split(text: str, mark: str) -> list[str]:
+    """Split at a mark outside of quoted strings, in one pass, because the text is the caller's."""
+    parts, start, quoted, escaped = [], 0, False, False
+    for place, character in enumerate(text):
+        if escaped:
+            escaped = False
+        elif character == '"':
+            quoted = not quoted
+        elif quoted:
+            escaped = character == "\\"
+        elif character == mark:
+            parts.append(text[start:place])
+            start = place + 1
+    return [*parts, text[start:]]
+
+
+def read_if_match(if_match: str) -> str | Malformed:
+    """The version inside the one entity tag of an `If-Match`, weak or strong alike (FHIR R4 http.html#concurrency)."""
+    if found := _TAG.fullmatch(if_match):
+        return found[1]
+    if if_match == "*":
+        return Malformed("If-Match must name the version read; an asterisk is not accepted.")
+    if if_match.count('"') > 2:
+        return Malformed("If-Match must be one entity tag; a list is not accepted.")
+    return Malformed('If-Match must be one entity tag in quotation marks, as in W/"3".')
+
+
+def preference(prefer: Sequence[str]) -> Preference:
+    """The first `return` preference that is known, over all lines; a representation when there is none."""
+    for line in prefer:
+        for item in _split(line, ","):
+            name, _, value = _split(item, ";")[0].strip(" \t").partition("=")
+            if name.lower() != "return":
+                continue
+            for known in Preference:
+                if (_unquote(value) or "").lower() == known.lower():
+                    return known
+    return Preference.REPRESENTATION
+
+
+def is_idempotency_key(text: str) -> bool:
+    """Tell whether an `Idempotency-Key` has 1 to 128 visible ASCII characters."""
+    return _KEY.fullmatch(text) is not None

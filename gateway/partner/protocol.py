@@ -1,0 +1,397 @@
+"""The HTTP edge: aiohttp's server made strict in framing, quiet about itself, and bounded in time.
+
+The one file that reaches into aiohttp. Its parser answers bad bytes before any middleware, as plain text with
+a Server header; it sets no deadline on headers; it answers `100 Continue` before anybody looked at the request.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage, StreamWriter
+from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, LineTooLong
+from aiohttp.http_parser import HttpRequestParserPy
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError, _ErrInfo
+from aiohttp.web_server import Server
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from gateway.partner.arrival import ARRIVAL, Arrival, connection_peer
+from gateway.partner.headers import MOST_HEADERS, Head, correlation_id, read_head, request_id
+from gateway.partner.target import Malformed, Target, read_target
+
+MEDIA_TYPE: Final = "application/fhir+json"
+
+OnMalformed = Callable[[str, str, str], bytes]
+"""(reason, request id, peer) → the body of a 400 `malformed-request`; also where the audit record is made."""
+
+OnFault = Callable[[BaseException | None, str, str], bytes]
+"""(error, request id, peer) → the body of a 500 `internal`. The error is for the log, never for the body."""
+
+ALWAYS: Final = ((hdrs.CACHE_CONTROL, "no-store"), ("X-Content-Type-Options", "nosniff"))
+"""Headers of every answer, whoever made it."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """Bounds on one connection; times in seconds."""
+
+    headers: float = 5.0
+    """From the first byte of a request, or the opening of the connection, to the end of its headers."""
+    keep_alive: float = 75.0
+    """Of silence between two requests."""
+    write: float = 30.0
+    """Until a client has taken all of an answer."""
+    discard: float = 1.0
+    """After an early answer, so that unread input does not reset the connection before the answer is read."""
+    discard_bytes: int = 1_048_576
+    line: int = 8_190
+    """Bytes in the request target, and in one header."""
+    shutdown: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class HttpEdge:
+    """What the protocol is told from outside."""
+
+    on_malformed: OnMalformed
+    on_fault: OnFault
+    new_id: Callable[[], str]
+    limits: HttpLimits = HttpLimits()
+
+
+_REFUSED: Final = web.RequestKey("refused", Malformed)
+
+
+class AnswerWriter(StreamWriter):
+    """Writes the head of every answer, aiohttp's own included."""
+
+    def __init__(self, protocol: RequestHandler, request_id: str, correlation_id: str | None) -> None:
+        super().__init__(protocol, asyncio.get_running_loop())
+        self.request_id = request_id
+        self.correlation_id = correlation_id
+
+    async def write_headers(self, status_line: str, headers: "CIMultiDict[str]") -> None:
+        """Take out what tells about the server, put in what every answer has."""
+        headers.popall(hdrs.SERVER, None)
+        for name, value in ALWAYS:
+            headers.setdefault(name, value)
+        headers["X-Request-Id"] = self.request_id
+        if self.correlation_id is not None:
+            headers["X-Correlation-Id"] = self.correlation_id
+        # aiohttp repeats the caller's version, and says 1.0 when it could not read one.
+        await super().write_headers("HTTP/1.1" + status_line[status_line.index(" ") :], headers)
+
+
+class ExactMethodParser(HttpRequestParserPy):
+    """aiohttp's parser in Python takes `get` for GET; methods are case-sensitive (RFC 9110, 9.1)."""
+
+    def parse_message(self, lines: list[bytes]) -> RawRequestMessage:
+        """Refuse what the parser in C refuses."""
+        method = lines[0].partition(b" ")[0]
+        if method != method.upper():
+            raise BadHttpMethod(error="lower-case method")
+        return super().parse_message(lines)
+
+
+class PartnerProtocol(RequestHandler):
+    """One connection: strict framing, deadlines, and FHIR for every answer."""
+
+    def __init__(self, server: "PartnerServer", edge: HttpEdge, loop: asyncio.AbstractEventLoop) -> None:
+        limits = edge.limits
+        super().__init__(
+            server,
+            loop=loop,
+            keepalive_timeout=limits.keep_alive,
+            max_line_size=limits.line,
+            max_field_size=limits.line,
+            # The parser in Python counts the request line and the empty line too; read_head counts exactly.
+            max_headers=MOST_HEADERS + 2,
+            lingering_time=0.0,
+            auto_decompress=False,
+            access_log=None,  # type: ignore[arg-type]  # None is how aiohttp itself turns the access log off
+        )
+        if isinstance(self._parser, HttpRequestParserPy):
+            self._parser = ExactMethodParser(
+                self,
+                loop,
+                self._read_bufsize,
+                max_line_size=limits.line,
+                max_field_size=limits.line,
+                max_headers=MOST_HEADERS + 2,
+                payload_exception=RequestPayloadError,
+                auto_decompress=False,
+                max_msg_queue_size=self._max_msg_queue_size,
+            )
+        self._edge = edge
+        self._latest: StreamReader = EMPTY_PAYLOAD
+        self._broken = False
+        self._refused = False
+        self._ended = False
+        self._late: asyncio.TimerHandle | None = None
+        self._stuck: asyncio.TimerHandle | None = None
+        self._discarding: asyncio.Future[None] | None = None
+        self._discarded = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the clock; unflushed bytes of an answer count as soon as there are any."""
+        assert isinstance(transport, asyncio.WriteTransport)
+        transport.set_write_buffer_limits(high=0)
+        super().connection_made(transport)
+        self._await_headers()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Stop every clock."""
+        self._stop_discarding()
+        self._headers_came()
+        if self._stuck is not None:
+            self._stuck.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and make a parser's error the error of the body it belongs to."""
+        if self._discarding is not None:
+            self._discarded += len(data)
+            if self._discarded >= self._edge.limits.discard_bytes:
+                self._stop_discarding()
+            return
+        if self._broken:
+            return
+        in_body, queued = not self._latest.is_eof(), len(self._messages)
+        try:
+            super().data_received(data)
+        except Exception as error:  # noqa: BLE001  # aiohttp's parsers let ValueError and others out on bad bytes
+            self._messages.append((_ErrInfo(400, error, ""), EMPTY_PAYLOAD))
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(None)
+        fresh = list(self._messages)[queued:]
+        for message, payload in fresh:
+            if isinstance(message, _ErrInfo):
+                self._broken = True
+                self._spoil_body()
+            else:
+                self._latest = payload
+        if fresh:
+            self._headers_came()
+        elif data and not in_body:
+            self._await_headers()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio allows both; aiohttp declares None
+        """A client may shut its sending side and still wait for the answer; asyncio would close on it."""
+        self._ended = True
+        self._stop_discarding()
+        self._spoil_body()
+        if self._idle():
+            self.force_close()
+        return self.ssl_context is None
+
+    def _spoil_body(self) -> None:
+        if not self._latest.is_eof() and self._latest.exception() is None:
+            self._latest.set_exception(RequestPayloadError())
+
+    def _idle(self) -> bool:
+        return self._waiter is not None and not self._waiter.done()
+
+    def _await_headers(self) -> None:
+        if self._late is None:
+            self._late = self._loop.call_later(self._edge.limits.headers, self._headers_late)
+
+    def _headers_came(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _headers_late(self) -> None:
+        self._late = None
+        if self._idle():
+            self.force_close()
+        elif not self._force_close:
+            self._await_headers()
+
+    def pause_writing(self) -> None:
+        """Give the client so long to take the answer."""
+        super().pause_writing()
+        if self.transport is not None:
+            self._stuck = self._loop.call_later(self._edge.limits.write, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client took all of it."""
+        super().resume_writing()
+        if self._stuck is not None:
+            self._stuck.cancel()
+
+    def _make_error_handler(self, err_info: _ErrInfo) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+        async def refuse(request: web.BaseRequest) -> web.StreamResponse:
+            return self.refuse(request, Malformed(_reason(err_info.exc, self._edge.limits.line)))
+
+        return refuse
+
+    def refuse(self, request: web.BaseRequest, malformed: Malformed) -> web.Response:
+        """The one answer to bytes that are no request."""
+        self._refused = True
+        body = self._edge.on_malformed(malformed.reason, _request_id(request), connection_peer(request))
+        return web.Response(status=400, body=body, content_type=MEDIA_TYPE)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,  # noqa: ARG002  # aiohttp says 504 for a TimeoutError, which is a fault all the same
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002  # aiohttp's own words are not for callers
+    ) -> web.StreamResponse:
+        """What got out of a handler is a fault of ours, whatever aiohttp calls it."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer was begun; the connection closes in the middle of it")
+        body = self._edge.on_fault(exc, _request_id(request), connection_peer(request))
+        answer = web.Response(status=500, body=body, content_type=MEDIA_TYPE)
+        answer.force_close()
+        return answer
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send the answer, and close behind it where the connection cannot carry another request."""
+        came_out: object = resp  # of a handler, whatever its types promise
+        if isinstance(came_out, BaseException):  # an HTTPException is plain text of aiohttp's
+            resp = self.handle_error(request, exc=came_out)
+        elif not isinstance(came_out, web.StreamResponse):
+            resp = self.handle_error(request)
+        early = self._refused or _is_early(request)
+        if (early or (self._ended and not self._messages)) and not resp.prepared:
+            resp.force_close()
+        finished = await super().finish_response(request, resp, start_time)
+        if early:
+            await self._discard_input()
+        return finished
+
+    async def _discard_input(self) -> None:
+        """Shut the sending side and throw input away for a while.
+
+        Closing a socket with unread input resets it, and a reset makes the client's kernel drop the answer.
+        """
+        transport = self.transport
+        if transport is not None and not self._ended:
+            self._discarding = self._loop.create_future()
+            if transport.can_write_eof():
+                transport.write_eof()
+            self._resume_transport_reading()
+            await asyncio.wait([self._discarding], timeout=self._edge.limits.discard)
+        self.force_close()
+
+    def _stop_discarding(self) -> None:
+        if self._discarding is not None and not self._discarding.done():
+            self._discarding.set_result(None)
+
+
+class PartnerServer(Server):
+    """Makes a `PartnerProtocol` per connection and lets only proven requests through to the application."""
+
+    def __init__(self, inner: Server, edge: HttpEdge) -> None:
+        super().__init__(self._admit, request_factory=self._take_in, handler_cancellation=False)
+        self._inner = inner
+        self._edge = edge
+
+    def __call__(self) -> RequestHandler:
+        """Serve one connection."""
+        return PartnerProtocol(self, self._edge, self._loop)
+
+    def _take_in(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: RequestHandler,
+        writer: AbstractStreamWriter,
+        task: "asyncio.Task[None]",
+    ) -> web.BaseRequest:
+        lines = () if message is ERROR else message.raw_headers
+        proven = _examine(message)
+        writer = AnswerWriter(protocol, request_id(lines, self._edge.new_id), correlation_id(lines))
+        if isinstance(proven, Malformed):
+            bare = ERROR._replace(method=message.method, version=HttpVersion11)
+            request = self._inner.request_factory(bare, payload, protocol, writer, task)
+            request[_REFUSED] = proven
+            return request
+        target, head = proven
+        # Without the header aiohttp does not answer 100 Continue before the request was looked at.
+        plain = CIMultiDict(message.headers)
+        plain.popall(hdrs.EXPECT, None)
+        message = message._replace(headers=CIMultiDictProxy(plain))
+        request = self._inner.request_factory(message, payload, protocol, writer, task)
+        request[ARRIVAL] = Arrival(
+            request_id=writer.request_id,
+            correlation_id=writer.correlation_id,
+            peer=connection_peer(request),
+            target=target,
+            head=head,
+            awaits_continue=head.expects_continue and message.version == HttpVersion11,
+            # aiohttp's parser in C loses what follows a request with an unknown upgrade in the same segment,
+            # and gives the last trailer of a chunked body to the next request as a header.
+            closing=head.upgrade or message.chunked,
+        )
+        return request
+
+    async def _admit(self, request: web.BaseRequest) -> web.StreamResponse:
+        if (malformed := request.get(_REFUSED)) is None:
+            return await self._inner.request_handler(request)
+        assert isinstance(request.protocol, PartnerProtocol)
+        return request.protocol.refuse(request, malformed)
+
+
+def _examine(message: RawRequestMessage) -> tuple[Target, Head] | Malformed:
+    if message is ERROR:
+        return Malformed("The request could not be read.")
+    if message.version not in {HttpVersion10, HttpVersion11}:
+        return Malformed("The HTTP version is neither 1.1 nor 1.0.")
+    if message.method == hdrs.METH_CONNECT:
+        return Malformed("The method CONNECT is not accepted; this server is no general proxy.")
+    if message.chunked and message.version == HttpVersion10:
+        return Malformed("HTTP/1.0 knows no transfer coding; send Content-Length.")
+    head = read_head(message.raw_headers)
+    if isinstance(head, Malformed):
+        return head
+    target = read_target(message.path, head.host)
+    return target if isinstance(target, Malformed) else (target, head)
+
+
+def _is_early(request: web.BaseRequest) -> bool:
+    """Tell whether an answer goes out while input is still to come, or is no longer to be trusted."""
+    content, came = request.content, request.get(ARRIVAL)
+    return not content.is_eof() or content.exception() is not None or (came is not None and came.closing)
+
+
+def _request_id(request: web.BaseRequest) -> str:
+    assert isinstance(request.writer, AnswerWriter)
+    return request.writer.request_id
+
+
+def _reason(error: BaseException, line: int) -> str:
+    match error:
+        case LineTooLong():
+            return f"The request target or a header is longer than {line} bytes."
+        case BadHttpMethod():
+            return "The request does not start with a method in capital letters, a target and an HTTP version."
+        case BadHttpMessage(args=("Too many headers received",)):
+            return f"The request has more than {MOST_HEADERS} headers."
+        case _:
+            return (
+                "The request is not well-formed HTTP/1.1: its request line, a header line or the framing of its body."
+            )
+
+
+class PartnerRunner(web.AppRunner):
+    """Runs an application behind `PartnerServer`; sites are put before it as before any runner of aiohttp."""
+
+    def __init__(self, app: web.Application, edge: HttpEdge) -> None:
+        super().__init__(app, access_log=None, shutdown_timeout=edge.limits.shutdown)
+        self._edge = edge
+
+    async def _make_server(self) -> Server:
+        return PartnerServer(await super()._make_server(), self._edge)
+
+
+def partner_runner(app: web.Application, edge: HttpEdge) -> web.AppRunner:
+    """The runner for the partner port; `web.TCPSite(runner, host, port)` opens it."""
+    return PartnerRunner(app, edge)

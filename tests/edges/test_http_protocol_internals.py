@@ -1,0 +1,85 @@
+"""The parts of aiohttp the HTTP edge stands on. When one of these fails after an upgrade, read protocol.py again."""
+
+import inspect
+
+import aiohttp
+import gateway.partner.protocol as edge
+from aiohttp import web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import RawRequestMessage, StreamWriter
+from aiohttp.http_parser import HttpRequestParserPy
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import ERROR, RequestHandler, _ErrInfo
+from aiohttp.web_server import Server
+
+
+def names(function: object) -> list[str]:
+    assert callable(function)
+    return list(inspect.signature(function).parameters)
+
+
+def test_aiohttp_is_of_the_release_line_that_was_read() -> None:
+    assert aiohttp.__version__.startswith("3.14.")
+
+
+def test_every_method_replaced_is_still_called_with_the_same_arguments() -> None:
+    replaced = {name for name, value in vars(edge.PartnerProtocol).items() if inspect.isfunction(value)}
+    own = {name for name in replaced if not hasattr(RequestHandler, name)}
+    assert replaced - own == {
+        "__init__",
+        "_make_error_handler",
+        "connection_lost",
+        "connection_made",
+        "data_received",
+        "eof_received",
+        "finish_response",
+        "handle_error",
+        "pause_writing",
+        "resume_writing",
+    }
+    for name in replaced - own - {"__init__"}:
+        assert names(getattr(edge.PartnerProtocol, name)) == names(getattr(RequestHandler, name)), name
+    assert names(edge.PartnerServer._take_in)[1:] == names(Server._make_request)[1:]
+    assert names(edge.AnswerWriter.write_headers) == names(StreamWriter.write_headers)
+    assert names(edge.ExactMethodParser.parse_message) == names(HttpRequestParserPy.parse_message)
+
+
+def test_no_new_attribute_hides_one_of_aiohttps() -> None:
+    made = {"_edge", "_latest", "_broken", "_refused", "_ended", "_late", "_stuck", "_discarding", "_discarded"}
+    assert not made & ({*RequestHandler.__slots__, *BaseProtocol.__slots__} | set(dir(RequestHandler)))
+
+
+def test_the_attributes_leaned_on_are_still_there() -> None:
+    slots = {*RequestHandler.__slots__, *BaseProtocol.__slots__}
+    assert slots >= {"_waiter", "_messages", "_max_msg_queue_size", "_read_bufsize", "_force_close", "_parser", "_loop"}
+    for name in ("_resume_transport_reading", "force_close", "ssl_context"):
+        assert hasattr(RequestHandler, name), name
+    for name in ("request_handler", "request_factory", "_loop"):
+        assert f"self.{name} =" in inspect.getsource(Server.__init__), name
+
+
+def test_aiohttp_says_a_request_could_not_be_read_in_the_same_way() -> None:
+    assert [field.name for field in _ErrInfo.__attrs_attrs__] == ["status", "exc", "message"]
+    assert ERROR.method == "UNKNOWN"
+    assert "self._make_error_handler(message)" in inspect.getsource(RequestHandler.start)
+    assert "message = ERROR" in inspect.getsource(RequestHandler.start)
+    for name in ("method", "path", "version", "headers", "raw_headers", "chunked", "_replace"):
+        assert hasattr(RawRequestMessage, name), name
+
+
+def test_answers_go_through_the_writer_the_request_was_given() -> None:
+    assert "request._payload_writer" in inspect.getsource(web.StreamResponse._start)
+    assert "setdefault(hdrs.SERVER" in inspect.getsource(web.StreamResponse._prepare_headers)
+    assert names(StreamWriter.__init__)[:3] == ["self", "protocol", "loop"]
+
+
+def test_continue_is_answered_only_when_the_header_is_seen() -> None:
+    assert "if request.headers.get(hdrs.EXPECT)" in inspect.getsource(web.Application._handle)
+
+
+def test_a_body_tells_whether_it_is_whole_and_whether_it_broke() -> None:
+    assert EMPTY_PAYLOAD.is_eof()
+    assert EMPTY_PAYLOAD.exception() is None
+    assert EMPTY_PAYLOAD.total_bytes == 0
+    for name in ("is_eof", "exception", "set_exception", "readany"):
+        assert hasattr(StreamReader, name), name
