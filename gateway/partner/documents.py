@@ -1,0 +1,95 @@
+"""Documents about the API itself; they need no token and are the same for every customer, known or not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from gateway.domain.codes import Code
+from gateway.partner.answers import Answers, Resource, plain_json, resource
+from gateway.partner.keys import ALGORITHMS, SigningKeys
+from gateway.partner.table import Name
+
+_OPERATIONS: Final = ("cancel", "change", "actions")
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """Renders the documents of one deployment. `released` is the date of this version, `commit` its source."""
+
+    answers: Answers
+    keys: SigningKeys
+    version: str
+    commit: str
+    released: str
+
+    def answer(self, name: Name, customer: str | None) -> web.Response:
+        """Answer the routes that are open to everybody."""
+        match name:
+            case Name.PING:
+                return plain_json({"name": "pkb-gateway", "version": self.version, "commit": self.commit})
+            case Name.JWKS:
+                return plain_json(self.keys.public_jwks())
+            case Name.SMART_CONFIGURATION:
+                return plain_json(self._smart_configuration())
+            case Name.METADATA:
+                return resource(200, self._capability_statement(f"{self.answers.public_url}/{customer}/fhir"), {})
+        return self.answers.error(Code.NOT_FOUND)
+
+    def _smart_configuration(self) -> Mapping[str, object]:
+        """SMART App Launch 2, Backend Services: the members its discovery page asks for."""
+        here = self.answers.public_url
+        return {
+            "issuer": here,
+            "jwks_uri": f"{here}/.well-known/jwks.json",
+            "token_endpoint": f"{here}/oauth2/token",
+            "grant_types_supported": ["client_credentials"],
+            "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+            "token_endpoint_auth_signing_alg_values_supported": sorted(ALGORITHMS),
+            "scopes_supported": [f"system/Appointment.{letters}" for letters in ("r", "s", "u", "rs", "ru", "rus")],
+            "capabilities": ["client-confidential-asymmetric", "permission-v2"],
+        }
+
+    def _capability_statement(self, base: str) -> Resource:
+        """FHIR R4 CapabilityStatement of kind `instance`."""
+        definition = f"{self.answers.public_url}/OperationDefinition"
+        return {
+            "resourceType": "CapabilityStatement",
+            "status": "active",
+            "date": self.released,
+            "kind": "instance",
+            "software": {"name": "PKB Partner Appointment Gateway", "version": self.version},
+            "implementation": {"description": "Appointments of one customer, for its partners", "url": base},
+            "fhirVersion": "4.0.1",
+            "format": ["application/fhir+json", "json"],
+            "rest": [
+                {
+                    "mode": "server",
+                    "security": {
+                        "cors": False,
+                        "service": [
+                            {
+                                "coding": [
+                                    {
+                                        "system": "http://terminology.hl7.org/CodeSystem/restful-security-service",
+                                        "code": "SMART-on-FHIR",
+                                    }
+                                ]
+                            }
+                        ],
+                    },
+                    "resource": [
+                        {
+                            "type": "Appointment",
+                            "interaction": [{"code": "read"}],
+                            "versioning": "versioned-update",
+                            "operation": [
+                                {"name": name, "definition": f"{definition}/Appointment-{name}"} for name in _OPERATIONS
+                            ],
+                        },
+                        {"type": "Task", "interaction": [{"code": "read"}]},
+                    ],
+                }
+            ],
+        }

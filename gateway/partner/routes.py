@@ -1,0 +1,206 @@
+"""From a request to its answer: the steps that need no partner, and the routes that are open to everybody."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from aiohttp import web
+
+from gateway.domain.codes import Code
+from gateway.flow import records
+from gateway.flow.ports import JournalUnavailable
+from gateway.partner.access_tokens import AccessTokens, Identity, TokenExpired, TokenInvalid, TokenMissing
+from gateway.partner.arrival import Arrival, arrival, read_body
+from gateway.partner.desk import Desk, Stop
+from gateway.partner.documents import Documents
+from gateway.partner.headers import accepts_fhir
+from gateway.partner.table import Match, Name, Route, match
+from gateway.partner.token_endpoint import (
+    RETRY_AFTER,
+    OAuthError,
+    Pairs,
+    Slip,
+    TokenEndpoint,
+    TokenIssued,
+    TokenRefused,
+    read_form,
+    respond,
+)
+from gateway.partner.visit import Visit
+
+
+@dataclass(slots=True)
+class Api:
+    """The partner-facing API. `observe` is told route, customer, status and seconds of every request."""
+
+    desk: Desk
+    tokens: AccessTokens
+    token_endpoint: TokenEndpoint
+    documents: Documents
+    observe: Callable[[str, str | None, int, float], None]
+    draining: bool = False
+    in_flight: int = field(default=0)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request."""
+        came = arrival(request)
+        received = asyncio.get_running_loop().time()
+        matched = match(came.target.segments)
+        route = matched.routes.get(request.method) if matched else None
+        self.in_flight += 1
+        try:
+            response = await self._answer(request, came, matched, route, received)
+        finally:
+            self.in_flight -= 1
+        elapsed = asyncio.get_running_loop().time() - received
+        self.observe(route.name if route else "none", matched.customer if matched else None, response.status, elapsed)
+        return response
+
+    async def _answer(
+        self, request: web.Request, came: Arrival, matched: Match | None, route: Route | None, received: float
+    ) -> web.StreamResponse:
+        try:
+            self._reach(matched, route)
+            assert matched is not None, "a path was found"
+            assert route is not None, "its method was found"
+            self._have_room()
+        except Stop as stop:
+            self._note(came, matched, route, stop.code)
+            return self._told(stop)
+        if route.letter is None:
+            return await self._open(request, came, matched, route, received)
+        identity = self._authenticate(came)
+        if isinstance(identity, Stop):
+            self._note(came, matched, route, identity.code, "authentication-refused", identity.detail)
+            return self.desk.answers.error(identity.code, headers=identity.headers)
+        return await Visit(self.desk, request, came, matched, route, identity, received).answer()
+
+    def _reach(self, matched: Match | None, route: Route | None) -> None:
+        if matched is None:
+            raise Stop(Code.NOT_FOUND, "There is no such path; GET /{customer}/fhir/metadata tells which there are.")
+        if route is None:
+            raise Stop(Code.METHOD_NOT_ALLOWED, headers={"Allow": matched.allow})
+
+    def _have_room(self) -> None:
+        if self.draining:
+            raise Stop(Code.DRAINING, headers={"Connection": "close"})
+        if self.in_flight > self.desk.limits.in_flight:
+            raise Stop(Code.OVERLOADED)
+
+    def _authenticate(self, came: Arrival) -> Identity | Stop:
+        realm = 'Bearer realm="pkb-gateway"'
+        invalid = {"WWW-Authenticate": f'{realm}, error="invalid_token"'}
+        match self.tokens.verify(came.head.authorization, self.desk.clock()):
+            case Identity() as identity:
+                return identity
+            case TokenMissing():
+                return Stop(Code.TOKEN_MISSING, headers={"WWW-Authenticate": realm})
+            case TokenExpired():
+                return Stop(Code.TOKEN_EXPIRED, headers=invalid)
+            case TokenInvalid(reason=reason):
+                return Stop(Code.TOKEN_INVALID, reason.value, headers=invalid)
+
+    async def _open(
+        self, request: web.Request, came: Arrival, matched: Match, route: Route, received: float
+    ) -> web.StreamResponse:
+        """Answer a route that needs no access token."""
+        if route.name is Name.TOKEN:
+            return await self._issue_token(request, came, received)
+        if came.target.query:
+            stop = Stop(Code.INVALID_PARAMETER, "This path takes no query parameters.")
+        elif route.name is Name.METADATA and not accepts_fhir(came.head.accept):
+            stop = Stop(Code.NOT_ACCEPTABLE)
+        else:
+            return self.documents.answer(route.name, matched.customer)
+        self._note(came, matched, route, stop.code)
+        return self._told(stop)
+
+    async def _issue_token(self, request: web.Request, came: Arrival, received: float) -> web.StreamResponse:
+        body = await read_body(request, self.desk.limits.body, received + self.desk.limits.deadline)
+        now = self.desk.clock()
+        pairs: Pairs | TokenRefused = TokenRefused(OAuthError.INVALID_REQUEST, Slip.NOT_A_FORM)
+        if isinstance(body, bytes) and not came.head.encoded:
+            pairs = read_form(came.head.content_type, body)
+        if isinstance(pairs, TokenRefused):
+            answer: TokenIssued | TokenRefused = pairs
+        else:
+            answer = await self.token_endpoint.answer(pairs, came.head.authorization, now, self.desk.new_id())
+        try:
+            await self._record_token(came, answer, now)
+        except JournalUnavailable:
+            return respond(TokenRefused(OAuthError.TEMPORARILY_UNAVAILABLE, Slip.STATE, retry_after=RETRY_AFTER))
+        return respond(answer)
+
+    async def _record_token(self, came: Arrival, answer: TokenIssued | TokenRefused, now: datetime) -> None:
+        proven = answer.assertion
+        record: records.Record = {
+            **self._unproven(came, None, None, now),
+            "grants_digest": self.desk.policy().digest,
+            "partner": answer.partner,
+        }
+        match answer:
+            case TokenIssued(token=token):
+                record |= {"event": "token-issued", "decision": "permit"}
+                record["token"] = {"iss": token.issuer, "jti": token.jti, "kid": token.kid}
+                await self.desk.ledger.write(record)
+            case TokenRefused(reason=reason):
+                record |= {"event": "authentication-refused", "decision": "refuse", "code": answer.error.value}
+                record["checks"] = [[reason.value, False]]
+                if proven is None:
+                    self.desk.ledger.refused_unauthenticated(record, came.peer)
+                    return
+                record["token"] = {"iss": answer.partner, "jti": proven.jti, "kid": proven.kid}
+                await self.desk.ledger.write(record)
+
+    def malformed(self, reason: str, request_id: str, peer: str) -> bytes:
+        """Record bytes that were no request, and give the body of the answer."""
+        self.desk.ledger.refused_unauthenticated(
+            {
+                "event": "refused",
+                "request_id": request_id,
+                "decision": "refuse",
+                "code": Code.MALFORMED_REQUEST.value,
+                "client": peer,
+                "now": records.moment(self.desk.clock()),
+            },
+            peer,
+        )
+        return self.desk.answers.outcome_body(Code.MALFORMED_REQUEST, reason)
+
+    def _unproven(self, came: Arrival, matched: Match | None, route: Route | None, now: datetime) -> records.Record:
+        return {
+            "request_id": came.request_id,
+            "correlation_id": came.correlation_id,
+            "customer": matched.customer if matched else None,
+            "operation": _operation(route),
+            "appointment": matched.resource if matched and route and route.name is not Name.TASK else None,
+            "client": came.peer,
+            "now": records.moment(now),
+        }
+
+    def _note(
+        self,
+        came: Arrival,
+        matched: Match | None,
+        route: Route | None,
+        code: Code,
+        event: str = "refused",
+        why: str = "",
+    ) -> None:
+        """Record a refusal of somebody who is not known (yet)."""
+        record = self._unproven(came, matched, route, self.desk.clock())
+        record |= {"event": event, "decision": "refuse", "code": code.value}
+        if why:
+            record["checks"] = [[why, False]]
+        self.desk.ledger.refused_unauthenticated(record, came.peer)
+
+    def _told(self, stop: Stop) -> web.Response:
+        return self.desk.answers.error(stop.code, stop.detail, expression=stop.expression, headers=stop.headers)
+
+
+def _operation(route: Route | None) -> str | None:
+    """Name the one operation a route is about."""
+    if route is None or len(route.operations) != 1:
+        return None
+    return next(iter(route.operations)).value

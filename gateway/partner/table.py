@@ -1,0 +1,99 @@
+"""The table of routes: what is not in it does not exist. Answers, documents and the CapabilityStatement read it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from gateway.domain.grant import Operation
+
+CUSTOMER_ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+RESERVED_IDS: Final = frozenset({"oauth2", "docs"})
+RESOURCE_ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+
+
+class Name(StrEnum):
+    """The routes by name, as logs and metrics call them."""
+
+    PING = "ping"
+    JWKS = "jwks"
+    TOKEN = "token"  # noqa: S105 - the name of a route
+    METADATA = "metadata"
+    SMART_CONFIGURATION = "smart-configuration"
+    READ = "read"
+    ACTIONS = "actions"
+    CANCEL = "cancel"
+    CHANGE = "change"
+    TASK = "task"
+    SEARCH = "search"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route, and what it takes to pass the gate; `letter` None: open to everybody."""
+
+    name: Name
+    letter: str | None = None
+    operations: frozenset[Operation] = frozenset()
+
+    @property
+    def writes(self) -> bool:
+        """Whether it may change an appointment."""
+        return self.letter == "u"
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A path that exists: its routes by method, and the ids in it."""
+
+    routes: Mapping[str, Route]
+    customer: str | None = None
+    resource: str | None = None
+
+    @property
+    def allow(self) -> str:
+        """List the methods, for `Allow`."""
+        return ", ".join(sorted(self.routes))
+
+
+_READ = frozenset({Operation.READ})
+_ROOT: Mapping[tuple[str, ...], Mapping[str, Route]] = {
+    ("_ping",): {"GET": Route(Name.PING)},
+    (".well-known", "jwks.json"): {"GET": Route(Name.JWKS)},
+    ("oauth2", "token"): {"POST": Route(Name.TOKEN)},
+}
+_CUSTOMER: Mapping[tuple[str, ...], Mapping[str, Route]] = {
+    ("metadata",): {"GET": Route(Name.METADATA)},
+    (".well-known", "smart-configuration"): {"GET": Route(Name.SMART_CONFIGURATION)},
+    # Search has a path but no method yet, so that it is told apart from a path that does not exist.
+    ("Appointment",): {},
+}
+_RESOURCE: Mapping[tuple[str, ...], Mapping[str, Route]] = {
+    ("Appointment",): {"GET": Route(Name.READ, "r", _READ)},
+    ("Appointment", "$actions"): {"GET": Route(Name.ACTIONS, "r", _READ)},
+    ("Appointment", "$cancel"): {"POST": Route(Name.CANCEL, "u", frozenset({Operation.CANCEL}))},
+    ("Appointment", "$change"): {"POST": Route(Name.CHANGE, "u", frozenset({Operation.CHANGE}))},
+    ("Task",): {"GET": Route(Name.TASK, "r", frozenset(Operation))},
+}
+
+
+def match(segments: tuple[str, ...]) -> Match | None:
+    """Find a path in the table; None: there is no such path."""
+    if segments in _ROOT:
+        return Match(_ROOT[segments])
+    if len(segments) < 3 or segments[1] != "fhir" or not _is_customer(segments[0]):
+        return None
+    customer, path = segments[0], segments[2:]
+    if path in _CUSTOMER:
+        return Match(_CUSTOMER[path], customer)
+    if path == ("Appointment", "_search"):
+        return Match({}, customer)
+    if len(path) in {2, 3} and RESOURCE_ID.fullmatch(path[1]):
+        routes = _RESOURCE.get((path[0], *path[2:]))
+        return Match(routes, customer, path[1]) if routes is not None else None
+    return None
+
+
+def _is_customer(segment: str) -> bool:
+    return CUSTOMER_ID.fullmatch(segment) is not None and segment not in RESERVED_IDS

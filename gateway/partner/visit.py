@@ -1,0 +1,172 @@
+"""One request of a partner that has proven who it is: steps 5 to 13, the story, and the answer."""
+
+import asyncio
+import math
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from gateway.domain.codes import Code
+from gateway.domain.grant import Operation, Policy
+from gateway.flow import records
+from gateway.flow.gate import Admitted, Barred
+from gateway.flow.ports import JournalUnavailable
+from gateway.flow.request import Caller, Refused, Shown, Taken, TokenFacts
+from gateway.flow.tasks import Task
+from gateway.flow.write import Order
+from gateway.partner.access_tokens import Identity
+from gateway.partner.answers import Headers, rate_headers
+from gateway.partner.arrival import Arrival, Gone, TimedOut, TooLarge, read_body
+from gateway.partner.desk import Desk, Stop
+from gateway.partner.headers import Media, Preference, accepts_fhir, content_type_fits, preference, read_if_match
+from gateway.partner.table import Match, Name, Route
+from gateway.partner.target import Malformed
+from gateway.partner.wire import Misfit, read_command
+
+
+@dataclass(slots=True)
+class Visit:
+    """One request of a proven partner, from the gate to its answer."""
+
+    desk: Desk
+    request: web.Request
+    came: Arrival
+    matched: Match
+    route: Route
+    identity: Identity
+    received: float
+
+    async def answer(self) -> web.StreamResponse:
+        """Answer, or say 503 where the answer could not be put on record."""
+        try:
+            return await self._answer()
+        except JournalUnavailable:
+            return self.desk.answers.error(Code.AUDIT_UNAVAILABLE)
+
+    async def _answer(self) -> web.StreamResponse:
+        caller = self._caller()
+        entered = self.desk.gate.enter(caller, self.route.letter or "", self.route.operations)
+        quotas = rate_headers(entered.quotas)
+        if isinstance(entered, Barred):
+            await self._record(caller, entered.policy, records.refused(entered.refusal, entered.now))
+            return self.desk.answers.error(
+                entered.refusal.code, entered.refusal.detail, retry_after=entered.retry_after, headers=quotas
+            )
+        try:
+            return await self._serve(caller, entered, quotas)
+        except Stop as stop:
+            told = records.failed(stop.code, self.desk.clock())
+            await self._record(caller, self.desk.policy(), told)
+            return self.desk.answers.error(
+                stop.code, stop.detail, expression=stop.expression, headers={**quotas, **stop.headers}
+            )
+
+    def _caller(self) -> Caller:
+        assert self.matched.customer is not None, "every route with a scope letter names a customer"
+        return Caller(
+            partner=self.identity.partner,
+            customer=self.matched.customer,
+            scope=frozenset(letter for letter in "rsu" if self.identity.scopes.allows(letter)),
+            token=TokenFacts(self.identity.issuer, self.identity.jti or "", self.identity.kid),
+            client=self.came.peer,
+            request_id=self.came.request_id,
+            correlation_id=self.came.correlation_id,
+            received=self.received,
+            deadline=self.received + self.desk.limits.deadline,
+        )
+
+    async def _serve(self, caller: Caller, entered: Admitted, quotas: Headers) -> web.StreamResponse:
+        self._check_head()
+        assert self.matched.resource is not None, "every route with a scope letter names a resource"
+        resource = self.matched.resource
+        match self.route.name:
+            case Name.READ:
+                return await self._told(await self.desk.looks.show(caller, entered.customer, resource), quotas)
+            case Name.ACTIONS:
+                offered = await self.desk.looks.actions(caller, entered.customer, resource)
+                if isinstance(offered, Refused):
+                    return await self._told(offered, quotas)
+                return self.desk.answers.actions(offered, quotas)
+            case Name.TASK:
+                task = await self.desk.looks.task(caller, entered.permit, resource)
+                return await self._told(task, quotas)
+            case Name.CANCEL | Name.CHANGE:
+                return await self._write(caller, entered, resource, quotas)
+        raise AssertionError(f"{self.route.name} has no handler")
+
+    def _check_head(self) -> None:
+        """Step 11, but for the length of a body that did not say it."""
+        head = self.came.head
+        if not accepts_fhir(head.accept):
+            raise Stop(Code.NOT_ACCEPTABLE)
+        if self.route.writes and (head.encoded or not content_type_fits(head.content_type, Media.FHIR)):
+            raise Stop(Code.UNSUPPORTED_MEDIA_TYPE)
+        if head.content_length is not None and head.content_length > self.desk.limits.body:
+            raise Stop(Code.BODY_TOO_LARGE, f"At most {self.desk.limits.body} bytes are taken.")
+        if self.came.target.query:
+            raise Stop(Code.INVALID_PARAMETER, "This path takes no query parameters.")
+
+    async def _write(self, caller: Caller, entered: Admitted, resource: str, quotas: Headers) -> web.StreamResponse:
+        head = self.came.head
+        expected = read_if_match(head.if_match) if head.if_match is not None else None
+        if isinstance(expected, Malformed):
+            raise Stop(Code.INVALID_PARAMETER, f"If-Match: {expected.reason}")
+        if head.idempotency_key is not None:
+            raise Stop(Code.INVALID_PARAMETER, "Idempotency-Key is not supported here. Send the request without it.")
+        (operation,) = self.route.operations
+        required = entered.permit.grant.patient_required
+        command = read_command(operation, await self._body(), patient_required=required)
+        if isinstance(command, Misfit):
+            raise Stop(command.code, command.detail, expression=command.expression)
+        order = Order(caller, entered.customer, resource, command, expected, task=self.desk.new_id())
+        answer = await self.desk.writes.run(order)
+        return await self._told(answer, quotas)
+
+    async def _body(self) -> bytes:
+        limits = self.desk.limits
+        match await read_body(self.request, limits.body, self.received + limits.deadline):
+            case bytes() as body:
+                return body
+            case TooLarge():
+                raise Stop(Code.BODY_TOO_LARGE, f"At most {limits.body} bytes are taken.")
+            case Malformed(reason=reason):
+                raise Stop(Code.MALFORMED_REQUEST, reason)
+            case TimedOut() | Gone():
+                raise Stop(Code.REQUEST_TIMEOUT)
+
+    async def _told(self, answer: Shown | Taken | Refused | Task, quotas: Headers) -> web.StreamResponse:
+        answers, customer = self.desk.answers, self.matched.customer or ""
+        match answer:
+            case Shown(sighting=sighting):
+                return answers.appointment(sighting, self._preference(), quotas)
+            case Taken(task=task):
+                return answers.accepted(customer, task, quotas)
+            case Task():
+                return answers.task(answer, quotas)
+            case Refused(code=code, detail=detail, retry_after=wait, task=task_id):
+                if code is Code.NOT_FOUND:
+                    await self._keep_time()
+                where = answers.task_location(customer, task_id) if task_id else {}
+                return answers.error(code, detail, retry_after=wait, headers={**quotas, **where})
+
+    def _preference(self) -> Preference:
+        if not self.route.writes:
+            return Preference.REPRESENTATION
+        if not self.identity.scopes.allows("r"):
+            return Preference.MINIMAL
+        return preference(self.came.head.prefer)
+
+    async def _keep_time(self) -> None:
+        """Wait for the next multiple of the step, so that a stopwatch cannot tell one not-found from another."""
+        step = self.desk.limits.not_found_step
+        if step > 0:
+            elapsed = asyncio.get_running_loop().time() - self.received
+            await asyncio.sleep(math.ceil(elapsed / step) * step - elapsed)
+
+    async def _record(self, caller: Caller, policy: Policy, told: records.Record) -> None:
+        operations = self.route.operations
+        operation: Operation | None = next(iter(operations)) if len(operations) == 1 else None
+        appointment = None if self.route.name is Name.TASK else self.matched.resource
+        elapsed = round(1000 * (asyncio.get_running_loop().time() - self.received))
+        about = records.about(caller, policy, operation, appointment)
+        await self.desk.ledger.write({**about, **told, "duration_ms": elapsed})
