@@ -260,8 +260,9 @@ class PartnerProtocol(RequestHandler):
         elif not isinstance(came_out, web.StreamResponse):
             resp = self.handle_error(request)
         early = self._refused or _is_early(request)
-        if (early or (self._ended and not self._messages)) and not resp.prepared:
-            resp.force_close()
+        last = early or (self._ended and not self._messages) or resp.headers.get(hdrs.CONNECTION) == "close"
+        if last and not resp.prepared:
+            resp.force_close()  # aiohttp would send the header of a handler and keep the connection all the same
         finished = await super().finish_response(request, resp, start_time)
         if early:
             await self._discard_input()

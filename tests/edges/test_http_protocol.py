@@ -124,31 +124,22 @@ REFUSED = {
 @pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED.keys())
 async def test_bytes_that_are_no_request_get_one_answer_and_a_closed_connection(bench: WireBench, data: bytes) -> None:
     async with wire(bench) as line:
-        await line.send(data)
+        await line.send(data.replace(b"/x", b"/sesame").replace(b"X-Note", b"X-Sesame"))
         answer = await line.answer()
         assert answer.status == 400
         assert json.loads(answer.body)["resourceType"] == "OperationOutcome"
         assert answer.headers["content-type"] == "application/fhir+json"
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["connection"] == "close"
+        assert "server" not in answer.headers
+        assert b"sesame" not in answer.body.lower()
         line.writer.write_eof()
         assert await line.closed()
-    assert bench.handled in ([], ["/echo"])
-    assert not [body for body in bench.bodies if not isinstance(body, Malformed)]
-    assert bench.faults == []
-
-
-@pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED.keys())
-async def test_the_reason_and_the_answer_hold_nothing_of_the_caller(bench: WireBench, data: bytes) -> None:
-    secret = data.replace(b"/x", b"/sesame").replace(b"X-Note", b"X-Sesame")
-    async with wire(bench) as line:
-        await line.send(secret)
-        answer = await line.answer()
-    assert b"sesame" not in answer.body.lower()
-    assert "server" not in answer.headers
-    for reason, request_id, peer in bench.malformed:
-        assert reason.endswith(".")
-        assert request_id == answer.headers["x-request-id"]
-        assert peer == "127.0.0.1"
+    ((reason, request_id, peer),) = bench.malformed
+    assert reason.endswith(".")
+    assert (request_id, peer) == (answer.headers["x-request-id"], "127.0.0.1")
+    assert (bench.handled, bench.faults) == ([], [])
 
 
 SERVED = {
@@ -408,10 +399,50 @@ async def test_an_answer_to_an_unread_body_does_not_linger(bench: WireBench) -> 
         assert asyncio.get_running_loop().time() - began < QUICK.discard / 2
         line.writer.write(b"b")
         await asyncio.sleep(QUICK.discard * 1.5)
-        for _ in range(2):  # the first byte after the end is answered by a reset, which the second meets
-            line.writer.write(b"c")
-            await asyncio.sleep(0.05)
-        assert line.writer.transport.is_closing()
+        assert await _refuses_more(line.writer)
+
+
+async def test_input_behind_an_early_answer_is_thrown_away_up_to_a_limit() -> None:
+    async with serving(HttpLimits(discard=60.0, discard_bytes=50_000, shutdown=0.1)) as bench, wire(bench) as line:
+        await line.send(post("Content-Length: 5000000", target="/unread"))
+        assert (await line.answer()).status == 415
+        assert await line.closed()
+        await line.send(b"a" * 49_000)
+        await asyncio.sleep(0.05)
+        await line.send(b"a" * 1_000)
+        assert await _refuses_more(line.writer)
+
+
+async def _refuses_more(writer: asyncio.StreamWriter) -> bool:
+    """A byte may come before the end; the first one after it is answered by a reset, which the next meets."""
+    for _ in range(3):
+        writer.write(b"c")
+        await asyncio.sleep(0.05)
+    return writer.transport.is_closing()
+
+
+async def test_a_handler_may_make_its_answer_the_last(bench: WireBench) -> None:
+    async with wire(bench) as line:
+        await line.send(get(target="/last") + get())
+        assert (await line.answer()).headers["connection"] == "close"
+        assert await line.closed()
+    assert bench.handled == ["/last"]
+
+
+async def test_an_idle_connection_does_not_hold_up_stopping() -> None:
+    async with serving(HttpLimits()) as bench:
+        reader, writer = await asyncio.open_connection("127.0.0.1", bench.port)
+        writer.write(get())
+        await reader.readuntil(b"\r\n\r\n")
+        began = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - began < 1
+    writer.transport.abort()
+
+
+async def test_a_peer_of_both_families_has_one_name(bench: WireBench) -> None:
+    async with wire(bench) as line:
+        await line.send(get(target="/mapped"))
+        assert (await line.answer()).body == b"10.0.0.1 2001:db8::1 ''"
 
 
 async def test_a_caller_that_shuts_its_sending_side_still_gets_its_answer(bench: WireBench) -> None:
@@ -496,11 +527,27 @@ async def test_stopping_the_gateway_lets_a_request_end() -> None:
     assert bench.handled == ["/slow", "slow is done"]
 
 
+TOLD_APART_BY_THE_PARSER = (
+    "no_request or good_requests or trailers or half_way or compressed or segment or continue or cut_short"
+)
+
+
 @pytest.mark.skipif(HttpRequestParser is HttpRequestParserPy, reason="runs once, around the parser in Python")
 def test_the_parser_in_python_passes_the_same_tests() -> None:
     here = Path(__file__)
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-cov", str(here)],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            "-p",
+            "no:cacheprovider",
+            "-k",
+            TOLD_APART_BY_THE_PARSER,
+            str(here),
+        ],
         env={**os.environ, "AIOHTTP_NO_EXTENSIONS": "1"},
         cwd=here.parents[2],
         capture_output=True,

@@ -9,7 +9,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import RawRequestMessage, StreamWriter
 from aiohttp.http_parser import HttpRequestParserPy
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.web_protocol import ERROR, RequestHandler, _ErrInfo
+from aiohttp.web_protocol import ERROR, MAX_MSG_QUEUE_SIZE, RequestHandler, _ErrInfo
 from aiohttp.web_server import Server
 
 
@@ -71,6 +71,11 @@ def test_answers_go_through_the_writer_the_request_was_given() -> None:
     assert "request._payload_writer" in inspect.getsource(web.StreamResponse._start)
     assert "setdefault(hdrs.SERVER" in inspect.getsource(web.StreamResponse._prepare_headers)
     assert names(StreamWriter.__init__)[:3] == ["self", "protocol", "loop"]
+
+
+def test_requests_behind_one_that_runs_are_read_up_to_a_limit() -> None:
+    assert MAX_MSG_QUEUE_SIZE == 32
+    assert "self._pause_reading_for_buffer()" in inspect.getsource(RequestHandler.data_received)
 
 
 def test_continue_is_answered_only_when_the_header_is_seen() -> None:

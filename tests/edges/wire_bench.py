@@ -53,6 +53,8 @@ class WireBench:
                 return await self.echo(request)
             case ("unread",):
                 return web.Response(status=415)
+            case ("last",):
+                return web.Response(headers={"Connection": "close"})
             case ("boom",):
                 raise ValueError("patient Jane Doe")
             case ("late",):
@@ -63,6 +65,11 @@ class WireBench:
                 raise web.HTTPNotFound(text="plain")
             case ("big",):
                 return web.Response(body=b"x" * 16_000_000)
+            case ("mapped",):
+                first, second, third = (
+                    connection_peer(request.clone(remote=address)) for address in ("::ffff:10.0.0.1", "2001:DB8::1", "")
+                )
+                return web.Response(text=f"{first} {second} {third!r}")
             case ("slow",):
                 await asyncio.sleep(0.2)
                 self.handled.append("slow is done")
