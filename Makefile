@@ -38,7 +38,7 @@ check: $(TOOLS) ## format, lint, types, floors, Dockerfile
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 	@if [ -x $(BIN)/hadolint ]; then \
 		echo "$(BIN)/hadolint --failure-threshold style Dockerfile"; \
 		$(BIN)/hadolint --failure-threshold style Dockerfile; \
@@ -53,7 +53,9 @@ lock: $(TOOLS) ## pin the dependencies of pyproject.toml anew: make lock UPGRADE
 
 mutation: $(TOOLS) ## break the domain on purpose, line by line; lists what no test noticed
 	rm -rf mutants
-	$(BIN)/mutmut run --max-children $(WORKERS)
+	@mkdir -p build
+	$(BIN)/mutmut run --max-children $(WORKERS) >build/mutation.log || { tail -n 30 build/mutation.log; exit 1; }
+	@tr '\r' '\n' <build/mutation.log | tail -n 2
 	$(BIN)/mutmut results
 
 schemas: $(TOOLS) ## write the JSON Schemas of the TOML files
