@@ -1,1 +1,1 @@
-"""TOML in, values out."""
+"""TOML in, values out: the settings of the process, the grants, their schemas, and the hot reload of grants."""

@@ -1,0 +1,121 @@
+"""`check`: every mistake in the configuration with its file and line, or what it amounts to."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from gateway.configuration.document import read_document
+from gateway.configuration.grants import Grants, GrantsReader
+from gateway.configuration.problems import ConfigurationRefused, Problem
+from gateway.configuration.settings import Settings
+from gateway.configuration.settings_file import load_settings
+from gateway.configuration.settings_words import INSECURE_FLAGS
+from gateway.domain.grant import CustomerKind
+from gateway.partner.keys import KeySetProblem, load_key_set
+
+DEFAULT: Final = Path("config/gateway.toml")
+
+
+def insecure_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command one flag for each insecure setting; it gets those given as the tuple `allowed`."""
+    for name in sorted(INSECURE_FLAGS):
+        option = click.option(
+            name, "allowed", multiple=True, type=str, flag_value=name, help="Allow this insecure setting."
+        )
+        command = option(command)
+    return command
+
+
+def read_keys(path: Path) -> Any:
+    """Read a JWKS file the way the gateway does. Raises ValueError."""
+    try:
+        return load_key_set(path)
+    except KeySetProblem as problem:
+        raise ValueError(str(problem)) from problem
+
+
+def grants_reader(settings: Settings, path: Path | None = None) -> GrantsReader:
+    """Read the grants file of these settings, or another one in its place."""
+    return GrantsReader(
+        settings.grants if path is None else path,
+        routes=settings.policy_routes(),
+        issuers=frozenset(settings.tokens.issuers),
+        read_keys=read_keys,
+    )
+
+
+@click.command()
+@click.option("--config", type=click.Path(path_type=Path), help=f"Settings; default {DEFAULT}.")
+@click.option("--grants", type=click.Path(path_type=Path), help="Grants file; alone, it needs no settings, no secrets.")
+@insecure_flags
+def check(config: Path | None, grants: Path | None, allowed: tuple[str, ...]) -> None:
+    """Check the configuration. Exit 1 with every mistake in it, or 0 with a summary."""
+    if config is None and grants is not None:
+        _finish(None, GrantsReader(grants, read_keys=read_keys, secrets=False), [])
+        return
+    file = config or DEFAULT
+    try:
+        settings = load_settings(file, allowed=frozenset(allowed))
+    except ConfigurationRefused as refused:
+        _finish(None, _reader_despite(file, grants, frozenset(allowed)), list(refused.problems))
+        return
+    _finish(settings, grants_reader(settings, grants), [])
+
+
+def _reader_despite(config: Path, grants: Path | None, allowed: frozenset[str]) -> GrantsReader | None:
+    """Find the grants file that bad settings still name, so that one run tells of both files."""
+    try:
+        # Often only a secret is missing on the machine of the person who checks; the routes are known then.
+        settings = load_settings(config, allowed=allowed, secrets=False)
+    except ConfigurationRefused:
+        path = grants or _grants_named_in(config)
+        return None if path is None else GrantsReader(path, read_keys=read_keys, secrets=False)
+    return replace(grants_reader(settings, grants), secrets=False)
+
+
+def _grants_named_in(config: Path) -> Path | None:
+    try:
+        named = read_document(config).values.get("grants")
+    except ConfigurationRefused:
+        return None
+    return config.parent / named if isinstance(named, str) and named.strip() else None
+
+
+def _finish(settings: Settings | None, reader: GrantsReader | None, problems: list[Problem]) -> None:
+    loaded: Grants | None = None
+    try:
+        loaded = None if reader is None else reader.load()
+    except ConfigurationRefused as refused:
+        problems = [*problems, *refused.problems]
+    for problem in problems:
+        click.echo(str(problem))
+    if reader is not None and reader.routes is None:
+        click.echo("note: without gateway.toml nothing that depends on routes, issuers or secrets was checked")
+    if problems or loaded is None or reader is None:
+        click.echo(f"{len(problems)} {'mistake' if len(problems) == 1 else 'mistakes'} found")
+        raise click.exceptions.Exit(1)
+    for line in _summary(settings, reader.path, loaded, datetime.now(UTC)):
+        click.echo(line)
+
+
+def _summary(settings: Settings | None, path: Path, grants: Grants, now: datetime) -> list[str]:
+    policy = grants.policy
+    suspended = sum(partner.suspended for partner in policy.partners.values())
+    teams = sum(customer.kind is CustomerKind.TEAM for customer in policy.customers.values())
+    shadows = sum(grant.shadow for grant in policy.grants)
+    in_force = sum(grant.in_force(now) and not grant.shadow for grant in policy.grants)
+    lines = [
+        f"{path}: no mistakes",
+        f"partners: {len(policy.partners)}, of which suspended {suspended}",
+        f"customers: {len(policy.customers) - teams} organisations, {teams} teams",
+        f"grants: {len(policy.grants)}, of which in force now {in_force}, shadow {shadows}",
+        f"digest: {policy.digest}",
+    ]
+    if settings is not None:
+        lines.append(f"routes: {', '.join(settings.routes) or 'none'}")
+        lines.append(f"partners connect to {settings.public_url}")
+    return lines

@@ -1,0 +1,183 @@
+"""Hot reload: the grants in force follow the grants file within a second; a bad file leaves the last good ones."""
+
+import asyncio
+import hashlib
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final, TypeVar
+
+from gateway.configuration.grants import Grants
+from gateway.configuration.problems import ConfigurationRefused, Problem
+
+LOOK_EVERY: Final = 0.2
+"""Seconds between two looks at the file. Looking, unlike file notices, also works on network file systems."""
+
+SETTLE: Final = 0.1
+"""Seconds a new content must have stood before it counts: half of a file written in place may well be good TOML.
+
+Reading and checking happen meanwhile, so that a file takes look + the longer of settling and checking: well under 1 s.
+"""
+
+RESTLESS: Final = 10
+"""Times in a row a file may change while it is read, before that is reported."""
+
+TRY_AGAIN: Final = 5.0
+"""Seconds after which a refused file is read again: what it lacked, such as a key file, may have come."""
+
+T = TypeVar("T")
+Identity = tuple[str, int, int, int, int, int]
+Loaded = Callable[[Grants, str], Awaitable[None]]
+Refused = Callable[[tuple[Problem, ...]], Awaitable[None]]
+KeysChanged = Callable[[Grants], Awaitable[None]]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class GrantsState:
+    """What the admin side shows of the grants file."""
+
+    digest: str
+    loaded_at: datetime
+    refused: tuple[Problem, ...] = ()
+    """Why the file as it is now is not in force."""
+    refused_at: datetime | None = None
+
+    @property
+    def degraded(self) -> bool:
+        """Whether older grants are in force than the file's."""
+        return bool(self.refused)
+
+
+def identity(path: Path) -> Identity | None:
+    """Tell one content of a file from the next without reading it; None when there is no file.
+
+    A change of the content always changes the time of the i-node (`st_ctime`), which, unlike the time of the content,
+    nobody can set. The resolved path is there for Kubernetes, which swaps a symbolic link to a folder.
+    """
+    try:
+        found = path.stat()
+        return (os.path.realpath(path), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    except (OSError, ValueError):
+        return None
+
+
+class GrantsWatcher:
+    """Keeps `current` in step with the file. `load` raises ConfigurationRefused; the callbacks must not raise."""
+
+    def __init__(
+        self,
+        path: Path,
+        load: Callable[[], Grants],
+        first: Grants,
+        *,
+        now: Callable[[], datetime],
+        on_loaded: Loaded,
+        on_refused: Refused,
+        on_keys: KeysChanged,
+        look_every: float = LOOK_EVERY,
+        settle: float = SETTLE,
+    ) -> None:
+        self.current = first
+        self.state = GrantsState(first.digest, now())
+        self._path = path
+        self._load = load
+        self._now = now
+        self._on_loaded, self._on_refused, self._on_keys = on_loaded, on_refused, on_keys
+        self._look_every, self._settle = look_every, settle
+        self._asked = asyncio.Event()
+        self._seen: tuple[Identity | None, ...] = ()
+
+    def reload_now(self) -> None:
+        """Read the file again whether it looks changed or not, and report it again if it is bad (SIGHUP)."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        # A thread of its own: a pool that is busy with disk writes must not hold up a revocation.
+        with ThreadPoolExecutor(1, "grants") as thread:
+            tried = -TRY_AGAIN
+            while True:
+                await self._wait()
+                asked = self._asked.is_set()
+                self._asked.clear()
+                clock = asyncio.get_running_loop().time
+                again = self.state.degraded and clock() >= tried + TRY_AGAIN
+                seen = await self._in(thread, self._identities)
+                if not (asked or again) and seen == self._seen:
+                    continue
+                result = await self._read(thread)
+                tried = clock()
+                await self._take(result, asked=asked)
+
+    async def _wait(self) -> None:
+        try:
+            await asyncio.wait_for(self._asked.wait(), self._look_every)
+        except TimeoutError:
+            return
+
+    async def _read(self, thread: ThreadPoolExecutor) -> Grants | tuple[Problem, ...]:
+        """Load until the file stands still."""
+        loop = asyncio.get_running_loop()
+        for _ in range(RESTLESS):
+            self._seen = await self._in(thread, self._identities)
+            before = await self._in(thread, self._digest)
+            settled = loop.time() + self._settle
+            result = await self._in(thread, self._attempt)
+            await asyncio.sleep(max(0.0, settled - loop.time()))
+            if await self._in(thread, self._digest) != before:
+                continue
+            if isinstance(result, tuple) or result.digest == before:
+                return result
+        return (Problem(self._path, 1, "(file)", "keeps changing while it is read"),)
+
+    async def _take(self, result: Grants | tuple[Problem, ...], *, asked: bool) -> None:
+        """Swap first, report then: a revocation does not wait for its own record."""
+        if isinstance(result, tuple):
+            repeated = result == self.state.refused
+            self.state = GrantsState(self.state.digest, self.state.loaded_at, result, self._now())
+            if asked or not repeated:
+                await self._tell(self._on_refused(result))
+            return
+        previous, self.current = self.current, result
+        # The key files of the new grants are looked at from now on; their content has just been read.
+        self._seen = (self._seen[0], *(identity(path) for path in sorted(result.keys)))
+        if result.digest != previous.digest:
+            self.state = GrantsState(result.digest, self._now())
+            await self._tell(self._on_loaded(result, previous.digest))
+            return
+        self.state = GrantsState(self.state.digest, self.state.loaded_at)
+        if result.key_digests != previous.key_digests:
+            await self._tell(self._on_keys(result))
+
+    async def _tell(self, call: Awaitable[None]) -> None:
+        try:
+            await call
+        except Exception:  # noqa: BLE001 - watching must outlive a listener that fails, or revocations would stop
+            _log.exception("a listener to the grants file failed")
+
+    def _identities(self) -> tuple[Identity | None, ...]:
+        return (identity(self._path), *(identity(path) for path in sorted(self.current.keys)))
+
+    def _digest(self) -> str | None:
+        try:
+            return hashlib.sha256(self._path.read_bytes()).hexdigest()
+        except (OSError, ValueError):
+            return None
+
+    def _attempt(self) -> Grants | tuple[Problem, ...]:
+        try:
+            return self._load()
+        except ConfigurationRefused as refused:
+            return refused.problems
+        except Exception as error:  # noqa: BLE001 - a fault in one file must not stop the watch over the next
+            _log.exception("the grants file could not be read")
+            return (Problem(self._path, 1, "(file)", f"could not be read: {type(error).__name__}"),)
+
+    async def _in(self, thread: ThreadPoolExecutor, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(thread, call)
