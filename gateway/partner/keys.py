@@ -186,18 +186,19 @@ def _public_key(members: Mapping[str, str]) -> PublicKey | str:
             case "RSA":
                 return _fit_rsa(RSAAlgorithm.from_jwk(parts))
             case "EC":
-                key = ECAlgorithm.from_jwk(parts)
-                return key if isinstance(key, ec.EllipticCurvePublicKey) else "is not a public key"
+                curve = ECAlgorithm.from_jwk(parts)
+                assert isinstance(curve, ec.EllipticCurvePublicKey)
+                return curve
             case _:
                 edwards = OKPAlgorithm.from_jwk(parts)
-                return edwards if isinstance(edwards, ed25519.Ed25519PublicKey) else "is not an Ed25519 key"
+                assert isinstance(edwards, ed25519.Ed25519PublicKey)
+                return edwards
     except (jwt.InvalidKeyError, UnsupportedAlgorithm, ValueError):
         return "is not a valid public key"
 
 
 def _fit_rsa(key: rsa.RSAPublicKey | rsa.RSAPrivateKey) -> PublicKey | str:
-    if not isinstance(key, rsa.RSAPublicKey):
-        return "is not a public key"
+    assert isinstance(key, rsa.RSAPublicKey)
     if key.key_size not in RSA_BITS:
         return f"is an RSA key of {key.key_size} bits; {RSA_BITS[0]} to {RSA_BITS[-1]} are accepted"
     if key.public_numbers().e < RSA_EXPONENT:

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
+
+from gateway.partner.jwt_checks import unpadded
 from gateway.partner.keys import (
     ALGORITHMS,
     KEYS_PER_SET,
@@ -15,7 +17,6 @@ from gateway.partner.keys import (
     read_signing_keys,
     thumbprint,
 )
-
 from tests.edges.tokens import jwk, jwks, pem, private_key
 
 GOOD = jwk(private_key("P-256", 7), kid="good")
@@ -62,6 +63,10 @@ REFUSED = {
     "private parts": (_private() | {"kid": "bad"}, "private parts"),
     "a private part of RSA": (jwk(private_key("RSA"), kid="bad", dp="AQAB"), "private parts"),
     "RSA of 1024 bits": (jwk(_weak(1024), kid="bad"), "1024 bits"),
+    "RSA of 8193 bits": (
+        jwk(private_key("RSA"), kid="bad", n=unpadded(((1 << 8192) + 1).to_bytes(1025, "big"))),
+        "8193 bits",
+    ),
     "RSA with exponent 3": (jwk(rsa.generate_private_key(3, 2048), kid="bad"), "exponent"),
     "an even RSA exponent": (jwk(private_key("RSA"), kid="bad", e="AQAA"), "not a valid public key"),
     "P-521": (jwk(ec.generate_private_key(ec.SECP521R1()), kid="bad"), "curve"),

@@ -8,10 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+
 from gateway.flow.ports import StateUnavailable
 from gateway.storage import state as module
 from gateway.storage.state import State, path_of
-
 from tests.edges.tokens import NOW, SECONDS
 
 END = SECONDS + 300

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+
 from gateway.partner.access_tokens import AccessTokens, Identity, Scopes
 from gateway.partner.assertions import Registered
 from gateway.partner.jwt_checks import Fault
@@ -22,7 +23,6 @@ from gateway.partner.token_endpoint import (
     read_form,
     respond,
 )
-
 from tests.edges.tokens import (
     NOW,
     PARTNER,

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gateway.partner import access_tokens as module
 from gateway.partner.access_tokens import (
     AccessTokens,
@@ -21,11 +24,8 @@ from gateway.partner.access_tokens import (
     TokenMissing,
     TokenPress,
 )
-from gateway.partner.jwt_checks import TOKEN_LENGTH, Fault, unpadded
+from gateway.partner.jwt_checks import Fault, unpadded
 from gateway.partner.keys import ALGORITHMS, KeySet, VerifyingKey, read_key_set, read_signing_keys
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.edges.tokens import (
     KIND_OF,
     NOW,
@@ -341,8 +341,15 @@ def test_what_is_just_within_bounds_is_taken(claims: dict[str, Any]) -> None:
 
 
 def test_a_token_of_exactly_the_longest_length_is_read() -> None:
-    assert verdict("a" * TOKEN_LENGTH) == TokenInvalid(Fault.NOT_THREE_PARTS)
-    assert verdict("a" * (TOKEN_LENGTH + 1)) == TokenInvalid(Fault.TOO_LARGE)
+    assert verdict("a" * 8192) == TokenInvalid(Fault.NOT_THREE_PARTS)
+    assert verdict("a" * 8193) == TokenInvalid(Fault.TOO_LARGE)
+
+
+def test_claims_may_be_nested_32_deep() -> None:
+    deepest = _twice('"x": ' + "[" * 31 + "]" * 31, access_claims())
+    deeper = _twice('"x": ' + "[" * 32 + "]" * 32, access_claims())
+    assert isinstance(verdict(access_token(claims=deepest)), Identity)
+    assert verdict(access_token(claims=deeper)) == TokenInvalid(Fault.NOT_JSON)
 
 
 @pytest.mark.parametrize("exp", [SECONDS, SECONDS - 1, SECONDS - 3000, -1])

@@ -6,12 +6,12 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+
 from gateway.flow.ports import StateUnavailable
 from gateway.partner.access_tokens import Scopes
 from gateway.partner.assertions import Proven, prove
 from gateway.partner.jwt_checks import Fault, unpadded
 from gateway.partner.keys import ALGORITHMS
-
 from tests.edges.tokens import (
     KIND_OF,
     NOW,

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 from click.testing import CliRunner, Result
+
 from gateway.cli.token import make_assertion, token
 from gateway.partner.access_tokens import AccessTokens, Identity
 from gateway.partner.assertions import Proven, prove
 from gateway.partner.keys import ALGORITHMS
 from gateway.partner.token_endpoint import TokenEndpoint, read_form, respond
-
 from tests.edges.tokens import (
     KIND_OF,
     NOW,

@@ -10,12 +10,13 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
 from gateway.flow.ports import StateUnavailable
 from gateway.partner.access_tokens import AccessTokens, TokenPress
 from gateway.partner.assertions import Registered
 from gateway.partner.jwt_checks import unpadded
 from gateway.partner.keys import PrivateKey, SigningKeys, read_key_set, read_signing_keys
-from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 SECONDS = int(NOW.timestamp())
