@@ -6,7 +6,7 @@ be decided about what a failing rule means. All are asked, the first that fails 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from gateway.domain.appointment import (
     CANCEL_REASONS,
@@ -50,7 +50,8 @@ class Rule:
 
 
 def _labels_granted(case: Case) -> bool:
-    return case.appointment.labels <= case.grant.privacy_labels
+    # A grant cannot exceed its grantor, whatever a file that slipped through its checks says.
+    return case.appointment.labels <= case.grant.privacy_labels & case.customer.privacy_labels
 
 
 def _specialty_granted(case: Case) -> bool:
@@ -182,7 +183,7 @@ def admit(who: Claimant, operations: frozenset[Operation], policy: Policy, now: 
     partner = policy.partners.get(who.partner)
     if not passes("partner-active", partner is not None and not partner.suspended):
         return Refusal(Code.PARTNER_SUSPENDED, tuple(checks))
-    held = policy.held(who.customer, who.partner)
+    held = policy.held(who.customer, who.partner) if who.customer in policy.customers else ()
     if not passes("granted", bool(held)):
         return Refusal(Code.NO_GRANT, tuple(checks))
     begun = [grant for grant in held if grant.valid_from <= now]
@@ -232,11 +233,13 @@ def weigh(
 ) -> Decision:
     """Weigh a command under the one grant that admitted it."""
     grant = admitted.grant
+    customer = policy.customers.get(who.customer)
+    if customer is None:
+        return Refusal(Code.NO_GRANT, (*admitted.checks, Check("customer-known", passed=False)), grant)
     found = Check("appointment-exists", appointment is not None)
     if appointment is None:
         return Refusal(Code.NOT_FOUND, (*admitted.checks, found), grant)
 
-    customer = policy.customers[who.customer]
     owner = owners(appointment.provenance, customer.route, policy)
     case = Case(command, appointment, owner, customer, grant, now, expected_version)
     facts = _facts(case)
@@ -311,8 +314,7 @@ def _written(coding: Coding) -> str:
 def explain(rule: Rule, case: Case) -> str:
     """Say what failed about this very case, in dates and field names; nothing of the patient's or PKB's."""
     if rule.code is Code.TOO_LATE:
-        deadline = (_start(case) - case.grant.notice).astimezone(UTC)
-        return f"The last moment was {deadline.isoformat(timespec='seconds').replace('+00:00', 'Z')}."
+        return _tell_deadline(_start(case), case.grant.notice)
     if rule.name == "fields-granted" and isinstance(case.command, Change):
         return _list_fields("Not granted", case.command.fields - case.grant.change_fields)
     if rule.name == "supported-on-route" and isinstance(case.command, Change):
@@ -321,6 +323,14 @@ def explain(rule: Rule, case: Case) -> str:
     if rule.name == "one-location":
         return "The appointment has several locations, so location cannot be changed."
     return ""
+
+
+def _tell_deadline(start: datetime, notice: timedelta) -> str:
+    try:
+        deadline = (start - notice).astimezone(UTC)
+    except OverflowError:  # the calendar ends at the years 1 and 9999
+        return ""
+    return f"The last moment was {deadline.isoformat(timespec='seconds').replace('+00:00', 'Z')}."
 
 
 def _list_fields(what: str, fields: frozenset[Field]) -> str:
