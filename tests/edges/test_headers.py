@@ -1,6 +1,9 @@
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gateway.partner.headers import (
     PLAIN,
     SINGLE,
@@ -17,8 +20,6 @@ from gateway.partner.headers import (
     request_id,
 )
 from gateway.partner.target import Malformed
-from hypothesis import given
-from hypothesis import strategies as st
 
 A_UUID = "0b3f4a52-93a8-4d7e-8f60-0a4c9d1f2b77"
 HOST = (b"Host", b"gateway")

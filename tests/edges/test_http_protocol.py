@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
+
 from gateway.partner.arrival import Gone, TimedOut, TooLarge
 from gateway.partner.protocol import HttpLimits
 from gateway.partner.target import Malformed
-
 from tests.edges.wire_bench import QUICK, WireBench, serving, wire
 
 A_UUID = "0b3f4a52-93a8-4d7e-8f60-0a4c9d1f2b77"

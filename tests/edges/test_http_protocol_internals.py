@@ -3,7 +3,6 @@
 import inspect
 
 import aiohttp
-import gateway.partner.protocol as edge
 from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import RawRequestMessage, StreamWriter
@@ -11,6 +10,8 @@ from aiohttp.http_parser import HttpRequestParserPy
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import ERROR, MAX_MSG_QUEUE_SIZE, RequestHandler, _ErrInfo
 from aiohttp.web_server import Server
+
+import gateway.partner.protocol as edge
 
 
 def names(function: object) -> list[str]:

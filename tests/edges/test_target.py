@@ -2,9 +2,10 @@ import string
 from urllib.parse import quote, unquote
 
 import pytest
-from gateway.partner.target import Malformed, Target, read_target
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+from gateway.partner.target import Malformed, Target, read_target
 
 HOST = "gateway.example:8080"
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from aiohttp import web
+
 from gateway.partner.arrival import Gone, TimedOut, TooLarge, arrival, connection_peer, read_body
 from gateway.partner.protocol import HttpEdge, HttpLimits, partner_runner
 from gateway.partner.target import Malformed
