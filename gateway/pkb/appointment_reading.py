@@ -1,0 +1,308 @@
+"""FHIR R4 Appointment and Patient documents as facts.
+
+What decides about access is read unforgivingly: a label, a reference or a time that cannot be understood makes the
+whole document unreadable, since leaving it out could make an appointment look more open than it is.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Final
+
+from gateway.domain import strict_json
+from gateway.domain.appointment import (
+    CANCEL_REASON_SYSTEM,
+    GENERAL_HEALTH,
+    NHS_NUMBER_SYSTEM,
+    Appointment,
+    Patient,
+    Provenance,
+    Status,
+)
+from gateway.domain.grant import Coding
+from gateway.domain.strict_json import MalformedJson, Object
+from gateway.pkb.answers import invalid
+
+PKB: Final = "http://fhir.patientsknowbest.com"
+PRIVACY_LABEL: Final = f"{PKB}/codesystem/privacy-label"
+ACTOR_TYPE: Final = f"{PKB}/structuredefinition/appointment-actor-type"
+SOURCE_ORGANISATION: Final = (f"{PKB}/structuredefinition/source-organisation", f"{PKB}/codesystem/source-organization")
+SOURCE_TEAM: Final = (f"{PKB}/structuredefinition/source-team", f"{PKB}/codesystem/source-team")
+
+DEPTH: Final = 64
+UNKNOWN_SOURCE: Final = ""
+"""Stands for a source that is named in a way nobody can match; never left out, or another would take its place."""
+
+_RELATIVE: Final = re.compile(r"([A-Z][A-Za-z]*)/([A-Za-z0-9\-.]{1,64})")
+_ABSOLUTE: Final = re.compile(r"https?://.+/([A-Z][A-Za-z]*)/[A-Za-z0-9\-.]{1,64}(?:/_history/.+)?")
+_VERSION: Final = re.compile(r"[A-Za-z0-9\-._:]{1,64}")
+_ETAG: Final = re.compile(r'(?:W/)?"([^"]*)"|([^"\s]+)')
+# FHIR R4 `instant`: seconds and offset are not optional.
+_INSTANT: Final = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?(Z|[+-](?:0[0-9]|1[0-3]):[0-5][0-9]|[+-]14:00)"
+)
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_EARLIEST_YEAR: Final = 1900
+
+
+@dataclass(frozen=True, slots=True)
+class PatientRecord:
+    """A Patient as far as it says whose the data is and whom it is about."""
+
+    patient: Patient
+    managing_organisation: str | None
+
+
+def read_object(body: bytes) -> Object:
+    """Read a resource as strict JSON. Raises UpstreamFault."""
+    try:
+        document = strict_json.read(body, depth=DEPTH)
+    except MalformedJson:
+        invalid("the resource is not JSON")
+    if not isinstance(document, dict):
+        invalid("the resource is not an object")
+    return document
+
+
+def one_patient(document: Object) -> str | None:
+    """Give the id of the only patient among the participants, if it is proven to be the only one."""
+    patients = _patients(document)
+    return patients[0].removeprefix("Patient/") if len(patients) == 1 else None
+
+
+def read_appointment(document: Object, id_: str, etag: str | None, record: PatientRecord | None) -> Appointment:
+    """Tell the facts of an Appointment. Raises UpstreamFault for what is not one, or not the one asked for.
+
+    `record` is the patient that `one_patient` names; without it nothing is proven about the owner.
+    """
+    _check_identity(document, "Appointment", id_)
+    security = tuple(_security(document))
+    patients = _patients(document)
+    known = record if record is not None and patients == [record.patient.reference] else None
+    return Appointment(
+        id=id_,
+        version=_version(document, etag),
+        status=_status(document),
+        start=_instant(document, "start"),
+        end=_instant(document, "end"),
+        provenance=Provenance(
+            patients=len(patients) if known or len(patients) > 1 else 0,
+            managing_organisation=known.managing_organisation if known else None,
+            source_organisations=_sources(document, security, *SOURCE_ORGANISATION),
+            source_teams=_sources(document, security, *SOURCE_TEAM),
+        ),
+        patient=known.patient if known else None,
+        labels=_labels(security),
+        specialties=frozenset(_specialties(document)),
+        comment=_text(document, "comment"),
+        cancel_reason=_cancel_reason(document),
+        locations=tuple(_text(actor, "display") for actor in _actors(document) if is_location(actor, document)),
+        identifiers=frozenset(_identifiers(document)),
+    )
+
+
+def read_patient(document: Object, id_: str) -> PatientRecord:
+    """Tell whom a Patient is about and whose it is. Raises UpstreamFault for what is not the one asked for."""
+    _check_identity(document, "Patient", id_)
+    numbers = {found.code for found in _identifiers(document) if found.system == NHS_NUMBER_SYSTEM}
+    number = next(iter(numbers)) if len(numbers) == 1 else None
+    return PatientRecord(Patient(f"Patient/{id_}", number, _birth_date(document)), _managing_organisation(document))
+
+
+def parse_instant(text: str) -> datetime | None:
+    """Read a FHIR R4 instant, to the microsecond; None for anything else, and for times nobody can reckon with."""
+    match = _INSTANT.fullmatch(text)
+    if match is None:
+        return None
+    fraction = (match[2] or ".")[1:7].ljust(6, "0")
+    try:
+        at = datetime.fromisoformat(f"{match[1]}.{fraction}{match[3]}")
+        at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return at if at.year >= _EARLIEST_YEAR else None
+
+
+def is_location(actor: Object, document: Object) -> bool:
+    """Whether an actor is a place: by its type, its reference, or PKB's extension, the only way in FHIR STU3."""
+    return _kind(actor, document) == "Location" or any(
+        extension.get("url") == ACTOR_TYPE and "Location" in extension.values()
+        for extension in _objects(actor, "extension")
+    )
+
+
+def _check_identity(document: Object, kind: str, id_: str) -> None:
+    if document.get("resourceType") != kind:
+        invalid(f"the resource is no {kind}")
+    if document.get("id") != id_:
+        invalid(f"the {kind} is not the one asked for")
+
+
+def _version(document: Object, etag: str | None) -> str:
+    version = _text(_object(document, "meta"), "versionId")
+    if version is None or not _VERSION.fullmatch(version):
+        invalid("the resource has no version")
+    if etag is not None:
+        match = _ETAG.fullmatch(etag.strip())
+        if match is None or version not in {match[1], match[2]}:
+            invalid("the resource and its ETag have different versions")
+    return version
+
+
+def _status(document: Object) -> Status:
+    try:
+        return Status(_text(document, "status") or "")
+    except ValueError:
+        invalid("the status is absent or unknown")
+
+
+def _instant(document: Object, name: str) -> datetime | None:
+    text = _text(document, name)
+    if text is None:
+        return None
+    at = parse_instant(text)
+    if at is None:
+        invalid(f"{name} is no instant with an offset")
+    return at
+
+
+def _security(document: Object) -> Iterator[Coding]:
+    for coding in _objects(_object(document, "meta"), "security"):
+        system, code = _text(coding, "system"), _text(coding, "code")
+        if system is not None and system.startswith(f"{PKB}/") and not code:
+            invalid("a security label has no code")
+        if system is not None and code is not None:
+            yield Coding(system, code)
+
+
+def _labels(security: tuple[Coding, ...]) -> frozenset[str]:
+    labels = frozenset(coding.code for coding in security if coding.system == PRIVACY_LABEL)
+    return labels or frozenset({GENERAL_HEALTH})
+
+
+def _sources(document: Object, security: tuple[Coding, ...], url: str, system: str) -> tuple[str, ...]:
+    named = [
+        _organisation(_object(extension, "valueReference")) or UNKNOWN_SOURCE
+        for extension in _objects(_object(document, "meta"), "extension")
+        if extension.get("url") == url
+    ]
+    coded = [f"Organization/{coding.code}" for coding in security if coding.system == system]
+    return tuple(dict.fromkeys(named or coded))
+
+
+def _organisation(reference: Object) -> str | None:
+    """Give a relative reference to an Organization; an absolute or contained one names nothing we know."""
+    text, kind = _text(reference, "reference"), _text(reference, "type")
+    match = _RELATIVE.fullmatch(text) if text is not None else None
+    if match is None or match[1] != "Organization" or kind not in {None, "Organization"}:
+        return None
+    return text
+
+
+def _managing_organisation(document: Object) -> str | None:
+    return _organisation(_object(document, "managingOrganization"))
+
+
+def _birth_date(document: Object) -> date | None:
+    text = _text(document, "birthDate")
+    if text is None or not _DATE.fullmatch(text):
+        # FHIR allows a year or a month; neither can be compared with a birthday.
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _actors(document: Object) -> Iterator[Object]:
+    for participant in _objects(document, "participant"):
+        yield _object(participant, "actor")
+
+
+def _patients(document: Object) -> list[str]:
+    """List the different patients' references; nobody at all when somebody may be a patient we cannot name."""
+    references: dict[str, None] = {}
+    for actor in _actors(document):
+        reference, kind = _text(actor, "reference") or "", _kind(actor, document)
+        match = _RELATIVE.fullmatch(reference)
+        if match is not None and match[1] == "Patient" and match[2] not in {".", ".."}:
+            references[reference] = None
+        elif kind == "Patient" or (kind is None and _names_somebody(actor)):
+            return []
+    return list(references)
+
+
+def _names_somebody(actor: Object) -> bool:
+    identifier = _object(actor, "identifier")
+    return "reference" in actor or identifier.get("system") == NHS_NUMBER_SYSTEM
+
+
+def _kind(actor: Object, document: Object) -> str | None:
+    """Tell what sort of resource an actor is, where that can be told. `Patient` wins over every contradiction."""
+    told, reference = _text(actor, "type"), _text(actor, "reference")
+    if told == "Patient" or reference is None:
+        return told
+    if reference.startswith("#"):
+        found = _contained(document, reference[1:])
+        return "Patient" if found == "Patient" else told or found
+    match = _RELATIVE.fullmatch(reference) or _ABSOLUTE.fullmatch(reference)
+    found = match[1] if match is not None else None
+    return "Patient" if found == "Patient" else told or found
+
+
+def _contained(document: Object, id_: str) -> str | None:
+    kinds = [_text(held, "resourceType") for held in _objects(document, "contained") if held.get("id") == id_]
+    return kinds[0] if len(kinds) == 1 else None
+
+
+def _specialties(document: Object) -> Iterator[Coding]:
+    for concept in _objects(document, "specialty"):
+        yield from _codings(concept)
+
+
+def _cancel_reason(document: Object) -> str | None:
+    codes = {found.code for found in _codings(_object(document, "cancelationReason")) if _is_reason(found)}
+    return next(iter(codes)) if len(codes) == 1 else None
+
+
+def _is_reason(coding: Coding) -> bool:
+    return coding.system == CANCEL_REASON_SYSTEM
+
+
+def _codings(concept: Object) -> Iterator[Coding]:
+    for coding in _objects(concept, "coding"):
+        system, code = _text(coding, "system"), _text(coding, "code")
+        if system is not None and code is not None:
+            yield Coding(system, code)
+
+
+def _identifiers(document: Object) -> Iterator[Coding]:
+    for identifier in _objects(document, "identifier"):
+        system, value = _text(identifier, "system"), _text(identifier, "value")
+        if system is not None and value is not None:
+            yield Coding(system, value)
+
+
+# A null member is not an absent one: FHIR has no null, so whoever writes it may mean anything.
+
+
+def _text(holder: Object, name: str) -> str | None:
+    if name not in holder:
+        return None
+    value = holder[name]
+    return value if isinstance(value, str) else invalid(f"{name} is no string")
+
+
+def _object(holder: Object, name: str) -> Object:
+    """Give an object member; an absent one is as good as empty, another type is not."""
+    value = holder.get(name, {})
+    return value if isinstance(value, dict) else invalid(f"{name} is no object")
+
+
+def _objects(holder: Object, name: str) -> Iterator[Object]:
+    value = holder.get(name, [])
+    if not isinstance(value, list):
+        invalid(f"{name} is no array")
+    for item in value:
+        yield item if isinstance(item, dict) else invalid(f"{name} holds something else than objects")

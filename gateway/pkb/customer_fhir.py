@@ -1,0 +1,254 @@
+"""The edge towards a customer's FHIR box (R4): reads with patience, writes once."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from gateway.domain.appointment import Appointment, Write
+from gateway.domain.codes import Code
+from gateway.domain.grant import Customer
+from gateway.domain.strict_json import Object
+from gateway.flow.ports import Doubt, NotSent, Sighting, UpstreamFault, WriteAnswer, Written
+from gateway.pkb.answers import ABSENT, RETRIES, Pauses, fault_of, fault_of_status, write_of, write_of_status
+from gateway.pkb.appointment_reading import PatientRecord, one_patient, read_appointment, read_object, read_patient
+from gateway.pkb.appointment_writing import NotExpressible, rewrite
+from gateway.pkb.breaker import Attempt, Breaker, BreakerOpen, BreakerState
+from gateway.pkb.credentials import Credentials, TokenSettings
+from gateway.pkb.http import Answer, HttpClient, HttpFault, NotConnected, checked_url, is_id, resource_url
+
+PATIENT_SECONDS: Final = 30.0
+PATIENTS_KEPT: Final = 10_000
+FAIR_SECONDS: Final = 1.0
+"""A request that came with less time than this says nothing about PKB when its time runs out.
+
+Otherwise a partner who dawdles over its own requests could open the breaker for everybody.
+"""
+
+MEDIA_TYPE: Final = "application/fhir+json"
+
+
+class Alarm(Protocol):
+    """Tells a person of something that should not happen."""
+
+    def __call__(self, event: str, /, **facts: object) -> None:
+        """Say what happened, in codes and ids only."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BoxSettings:
+    """Where a box is and as whom to speak to it."""
+
+    base_url: str
+    token: TokenSettings
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """What a write needs of the read before it."""
+
+    document: Object
+    record: PatientRecord | None
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One read: its deadline, and whether its token has been replaced once."""
+
+    deadline: float
+    renewed: bool = False
+
+
+class CustomerFhir:
+    """The upstream of one `customer-fhir` route."""
+
+    def __init__(
+        self, route: str, settings: BoxSettings, http: HttpClient, random: Callable[[], float], alarm: Alarm
+    ) -> None:
+        """`random` gives numbers from 0 up to 1, for jitter. Needs a running event loop. Raises ValueError."""
+        self._route = route
+        self._base_url = str(checked_url(settings.base_url))
+        self._http = http
+        self._pauses = Pauses(random)
+        self._alarm = alarm
+        self._clock = asyncio.get_running_loop().time
+        self._credentials = Credentials(settings.token, http, self._clock)
+        self._breaker = Breaker(self._clock)
+        self._patients: OrderedDict[str, tuple[float, PatientRecord]] = OrderedDict()
+
+    @property
+    def state(self) -> BreakerState:
+        """Whether requests get through to PKB."""
+        return self._breaker.state
+
+    async def close(self) -> None:
+        """Stop what runs in the background. The HTTP client is closed by its owner."""
+        await self._credentials.close()
+
+    async def read(self, customer: Customer, appointment: str, deadline: float, *, fresh: bool) -> Sighting | None:
+        """Read an appointment, then its patient; see the port. Raises UpstreamFault."""
+        del customer  # The box is the tenant; whose an appointment in it is, its patient says.
+        if not is_id(appointment):
+            return None
+        fair = deadline - self._clock() >= FAIR_SECONDS
+        try:
+            with self._breaker.attempt() as attempt:
+                try:
+                    sighting = await self._read(appointment, _Reading(deadline), fresh=fresh)
+                except UpstreamFault as fault:
+                    attempt.failed = _failed(fault.code, fault.status, fair=fair)
+                    raise
+                attempt.failed = False
+                return sighting
+        except BreakerOpen as error:
+            raise UpstreamFault(Code.UPSTREAM_UNAVAILABLE, "breaker open") from error
+
+    async def write(self, customer: Customer, command: Write, sighting: Sighting, deadline: float) -> WriteAnswer:
+        """Send one PUT, conditional on the version read, at most once; see the port."""
+        del customer
+        copy = sighting.document
+        assert isinstance(copy, _Copy)
+        try:
+            body = rewrite(copy.document, sighting.appointment, command)
+        except NotExpressible as error:
+            return NotSent(str(error))
+        fair = deadline - self._clock() >= FAIR_SECONDS
+        try:
+            with self._breaker.attempt() as attempt:
+                return await self._write(sighting.appointment, copy, body, deadline, attempt, fair=fair)
+        except BreakerOpen:
+            return NotSent("breaker open")
+
+    async def _read(self, appointment: str, reading: _Reading, *, fresh: bool) -> Sighting | None:
+        answer = await self._get("Appointment", appointment, reading)
+        if answer is None:
+            return None
+        document = read_object(answer.body)
+        # First without the patient: a document that is no appointment must not make us ask for a patient.
+        read_appointment(document, appointment, answer.etag, None)
+        patient = one_patient(document)
+        record = None if patient is None else await self._patient(patient, reading, fresh=fresh)
+        facts = read_appointment(document, appointment, answer.etag, record)
+        return Sighting(facts, answer.body, _Copy(document, record))
+
+    async def _patient(self, id_: str, reading: _Reading, *, fresh: bool) -> PatientRecord | None:
+        held = self._patients.get(id_)
+        asked_at = self._clock()
+        if held is not None and not fresh and asked_at - held[0] <= PATIENT_SECONDS:
+            return held[1]
+        self._patients.pop(id_, None)
+        answer = await self._get("Patient", id_, reading)
+        if answer is None:
+            return None
+        record = read_patient(read_object(answer.body), id_)
+        self._patients[id_] = (asked_at, record)
+        while len(self._patients) > PATIENTS_KEPT:
+            self._patients.popitem(last=False)
+        return record
+
+    async def _get(self, kind: str, id_: str, reading: _Reading) -> Answer | None:
+        """Read one resource, trying again where that may help; None where there is none. Raises UpstreamFault."""
+        retry = 0
+        while True:
+            try:
+                answer = await self._get_once(kind, id_, reading)
+            except UpstreamFault as fault:
+                if fault.code is not Code.UPSTREAM_UNAVAILABLE or not await self._pause(retry, reading.deadline):
+                    raise
+                retry += 1
+            else:
+                return None if answer.status in ABSENT else answer
+
+    async def _get_once(self, kind: str, id_: str, reading: _Reading) -> Answer:
+        token = await self._credentials.token(reading.deadline)
+        headers = {"Authorization": f"Bearer {token}", "Accept": MEDIA_TYPE}
+        try:
+            answer = await self._http.send("GET", resource_url(self._base_url, kind, id_), headers, reading.deadline)
+        except HttpFault as fault:
+            raise fault_of(fault) from fault
+        if answer.status == 401:
+            self._credentials.drop(token)
+            if not reading.renewed:
+                reading.renewed = True
+                return await self._get_once(kind, id_, reading)
+        if answer.status != 200 and answer.status not in ABSENT:
+            raise fault_of_status(answer.status)
+        return answer
+
+    async def _write(
+        self, before: Appointment, copy: _Copy, body: bytes, deadline: float, attempt: Attempt, *, fair: bool
+    ) -> WriteAnswer:
+        try:
+            token, answer = await self._put(before, body, deadline)
+        except UpstreamFault as fault:
+            attempt.failed = _failed(fault.code, fault.status, fair=fair)
+            return NotSent(fault.reason)
+        except HttpFault as fault:
+            attempt.failed = _failed(fault_of(fault).code, None, fair=fair)
+            return write_of(fault)
+        attempt.failed = 500 <= answer.status <= 599
+        if answer.status == 401:
+            self._credentials.drop(token)
+        if answer.status == 201:
+            # Somebody deleted the appointment in between and PKB made it anew: a person has to look.
+            self._alarm("write-created", route=self._route, appointment=before.id, status=answer.status)
+        return _written(answer, before, copy) if answer.status == 200 else write_of_status(answer.status)
+
+    async def _put(self, before: Appointment, body: bytes, deadline: float) -> tuple[str, Answer]:
+        """Send the PUT, again only while no connection was made. Raises UpstreamFault (no token) and HttpFault."""
+        url = resource_url(self._base_url, "Appointment", before.id)
+        retry = 0
+        while True:
+            try:
+                token = await self._credentials.token(deadline)
+                headers = {
+                    "Authorization": f"Bearer {token}",
+                    "Accept": MEDIA_TYPE,
+                    "Content-Type": MEDIA_TYPE,
+                    "If-Match": f'W/"{before.version}"',
+                    "Prefer": "return=representation",
+                }
+                return token, await self._http.send("PUT", url, headers, deadline, body=body, alone=True)
+            except UpstreamFault as fault:
+                if fault.code is not Code.UPSTREAM_UNAVAILABLE or not await self._pause(retry, deadline):
+                    raise
+            except NotConnected as fault:
+                if fault.late or not await self._pause(retry, deadline):
+                    raise
+            retry += 1
+
+    async def _pause(self, retry: int, deadline: float) -> bool:
+        """Wait before another try; False where none is left, or no time for it."""
+        pause = self._pauses.before(retry)
+        if retry >= RETRIES or self._clock() + pause >= deadline:
+            return False
+        await asyncio.sleep(pause)
+        return True
+
+
+def _failed(code: Code, status: int | None, *, fair: bool) -> bool | None:
+    """Say whether a fault speaks against PKB's health; what it answers on purpose does not."""
+    if code is Code.UPSTREAM_TIMEOUT:
+        return True if fair else None
+    return code is Code.UPSTREAM_UNAVAILABLE and (status is None or status >= 500)
+
+
+def _written(answer: Answer, before: Appointment, copy: _Copy) -> Written | Doubt:
+    """Take a 200 for done only if it shows this appointment at another, later version."""
+    try:
+        document = read_object(answer.body)
+        after = read_appointment(document, before.id, answer.etag, copy.record)
+    except UpstreamFault as fault:
+        return Doubt(fault.reason, answer.status)
+    if not _later(after.version, before.version):
+        return Doubt("the version is not a new one", answer.status)
+    return Written(Sighting(after, answer.body, _Copy(document, copy.record)), answer.status)
+
+
+def _later(version: str, than: str) -> bool:
+    # A box numbers its versions by its transactions; elsewhere a version is only known to be another one.
+    if version.isdecimal() and than.isdecimal():
+        return int(version) > int(than)
+    return version != than

@@ -1,0 +1,216 @@
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from gateway.domain.appointment import Appointment, Cancel, Provenance, Status, Write
+from gateway.domain.codes import Code
+from gateway.domain.grant import Customer, CustomerKind, Ownership, Route, RouteKind
+from gateway.flow.ports import NotSent, Sighting, Turned, Upstream, UpstreamFault, WriteAnswer
+from gateway.pkb.breaker import Breaker, BreakerOpen, BreakerState, Bulkhead, Overloaded
+from gateway.pkb.upstreams import Upstreams
+
+
+@dataclass
+class Clock:
+    now: float = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def state(breaker: Breaker) -> BreakerState:
+    return breaker.state
+
+
+def once(breaker: Breaker, *, failed: bool | None) -> None:
+    with breaker.attempt() as attempt:
+        attempt.failed = failed
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def breaker(clock: Clock) -> Breaker:
+    return Breaker(clock)
+
+
+@pytest.fixture
+def opened(breaker: Breaker) -> Breaker:
+    for _ in range(20):
+        once(breaker, failed=True)
+    return breaker
+
+
+def test_the_breaker_opens_at_the_twentieth_failure_in_a_row(breaker: Breaker) -> None:
+    for _ in range(19):
+        once(breaker, failed=True)
+    assert state(breaker) is BreakerState.CLOSED
+
+    once(breaker, failed=True)
+
+    assert state(breaker) is BreakerState.OPEN
+    with pytest.raises(BreakerOpen):
+        once(breaker, failed=False)
+
+
+def test_one_success_begins_the_row_again(breaker: Breaker) -> None:
+    for _ in range(19):
+        once(breaker, failed=True)
+    once(breaker, failed=False)
+    for _ in range(19):
+        once(breaker, failed=True)
+
+    assert state(breaker) is BreakerState.CLOSED
+
+
+def test_what_proves_nothing_does_not_count(breaker: Breaker) -> None:
+    for _ in range(19):
+        once(breaker, failed=True)
+    once(breaker, failed=None)
+    once(breaker, failed=True)
+
+    assert state(breaker) is BreakerState.OPEN
+
+
+def test_two_seconds_later_a_single_trial_is_let_through(opened: Breaker, clock: Clock) -> None:
+    clock.now += 1.99
+    with pytest.raises(BreakerOpen):
+        once(opened, failed=False)
+    clock.now += 0.01
+
+    with opened.attempt() as trial:
+        assert state(opened) is BreakerState.TRIAL
+        with pytest.raises(BreakerOpen):
+            once(opened, failed=False)
+        trial.failed = False
+
+    assert state(opened) is BreakerState.CLOSED
+    once(opened, failed=True)
+    assert state(opened) is BreakerState.CLOSED
+
+
+def test_a_failed_trial_opens_for_another_pause(opened: Breaker, clock: Clock) -> None:
+    clock.now += 2
+    once(opened, failed=True)
+    clock.now += 1.9
+
+    with pytest.raises(BreakerOpen):
+        once(opened, failed=False)
+
+
+def test_a_trial_that_was_given_up_leaves_room_for_the_next(opened: Breaker, clock: Clock) -> None:
+    clock.now += 2
+    with pytest.raises(asyncio.CancelledError), opened.attempt():
+        raise asyncio.CancelledError
+
+    once(opened, failed=False)
+
+    assert state(opened) is BreakerState.CLOSED
+
+
+def test_a_request_from_before_says_nothing_about_an_open_breaker(breaker: Breaker, clock: Clock) -> None:
+    with breaker.attempt() as early:
+        for _ in range(20):
+            once(breaker, failed=True)
+        early.failed = False
+
+    assert state(breaker) is BreakerState.OPEN
+
+
+def test_a_customer_has_its_own_places() -> None:
+    bulkhead = Bulkhead(2)
+    with bulkhead.place("a"), bulkhead.place("a"):
+        assert bulkhead.under_way == {"a": 2}
+        with pytest.raises(Overloaded), bulkhead.place("a"):
+            pass
+        with bulkhead.place("b"):
+            pass
+    assert bulkhead.under_way == {}
+
+
+def customer(route: str) -> Customer:
+    return Customer(
+        "airedale",
+        "Airedale",
+        CustomerKind.ORGANISATION,
+        "Organization/airedale",
+        Route(route, RouteKind.CUSTOMER_FHIR, Ownership.MANAGING_ORGANISATION),
+        ZoneInfo("Europe/London"),
+        frozenset({"GENERAL_HEALTH"}),
+    )
+
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SIGHTING = Sighting(Appointment("1", "1", Status.BOOKED, NOW, NOW, Provenance(0), None), b"{}", None)
+CANCEL = Cancel(())
+
+
+@dataclass
+class Box:
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    calls: list[str] = field(default_factory=list)
+    closed: bool = False
+    state: BreakerState = BreakerState.CLOSED
+
+    async def read(self, customer: Customer, appointment: str, deadline: float, *, fresh: bool) -> Sighting | None:
+        self.calls.append(f"read {appointment}")
+        await self.gate.wait()
+        return SIGHTING
+
+    async def write(self, customer: Customer, command: Write, sighting: Sighting, deadline: float) -> WriteAnswer:
+        self.calls.append(f"write {sighting.appointment.id}")
+        return Turned(Code.VERSION_CONFLICT, 412)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def test_the_customers_route_chooses_the_upstream() -> None:
+    first, second = Box(), Box(state=BreakerState.OPEN)
+    second.gate.set()
+    upstreams = Upstreams({"first": first, "second": second}, 4)
+    port: Upstream = upstreams
+
+    assert await port.read(customer("second"), "1", 0.0, fresh=True) is SIGHTING
+    assert await port.write(customer("second"), CANCEL, SIGHTING, 0.0) == Turned(Code.VERSION_CONFLICT, 412)
+
+    assert (first.calls, second.calls) == ([], ["read 1", "write 1"])
+    assert upstreams.states == {"first": BreakerState.CLOSED, "second": BreakerState.OPEN}
+    await upstreams.close()
+    assert first.closed
+    assert second.closed
+
+
+async def test_a_customer_over_its_limit_is_not_served_and_nobody_waits() -> None:
+    box = Box()
+    upstreams = Upstreams({"box": box}, 1)
+    under_way = asyncio.create_task(upstreams.read(customer("box"), "1", 0.0, fresh=True))
+    await asyncio.sleep(0)
+    assert upstreams.under_way == {"airedale": 1}
+
+    with pytest.raises(UpstreamFault) as caught:
+        await upstreams.read(customer("box"), "2", 0.0, fresh=True)
+    answer = await upstreams.write(customer("box"), CANCEL, SIGHTING, 0.0)
+
+    assert caught.value.code is Code.OVERLOADED
+    assert isinstance(answer, NotSent)
+    assert box.calls == ["read 1"]
+    box.gate.set()
+    await under_way
+    assert upstreams.under_way == {}
+
+
+async def test_a_route_that_does_not_exist_is_unavailable() -> None:
+    upstreams = Upstreams({}, 1)
+
+    with pytest.raises(UpstreamFault) as caught:
+        await upstreams.read(customer("box"), "2", 0.0, fresh=True)
+
+    assert caught.value.code is Code.UPSTREAM_UNAVAILABLE
+    assert isinstance(await upstreams.write(customer("box"), CANCEL, SIGHTING, 0.0), NotSent)
