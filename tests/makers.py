@@ -4,11 +4,14 @@ Two organisations share a box that names them by the patient's managing organisa
 `wharfedale`); `bradford` is reached by HL7 and names owners in `meta`, with one team; `leeds` has its own endpoint.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
-from itertools import pairwise
-from typing import Any
+from random import Random
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
+
+from hypothesis import strategies as st
 
 from gateway.domain.appointment import (
     CANCEL_REASON_SYSTEM,
@@ -40,7 +43,8 @@ from gateway.domain.grant import (
     RouteKind,
 )
 from gateway.domain.rules import Claimant
-from hypothesis import strategies as st
+
+T = TypeVar("T")
 
 NOW = datetime(2026, 6, 1, 9, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -167,7 +171,8 @@ def move(start: datetime, end: datetime | None = None, **changes: Any) -> Change
     return Change(instant(start), instant(end or start + HOUR / 2), **changes)
 
 
-# Strategies. Times are drawn from few distances, so that both sides of every boundary and the boundary itself occur.
+# Strategies. Each draws one seed and lets chance do the rest: a hundred times as many cases as drawing every value.
+# Times come from few distances, so that both sides of every boundary and the boundary itself occur.
 
 LABELS = (GENERAL_HEALTH, SEXUAL_HEALTH, "MENTAL_HEALTH", "NO_SUCH_LABEL")
 SPECIALTIES = (CARDIOLOGY, DERMATOLOGY, Coding("urn:local", "394579002"))
@@ -175,111 +180,143 @@ SOURCES = (*(c.source for c in CUSTOMERS), "Organization/stranger")
 NOTICES = (timedelta(0), HOUR, 2 * DAY)
 REASONS = ("pat", "prov", "other", "no-such-reason")
 DISTANCES = tuple(
-    sorted(
-        {sign * (base + tick) for base in (*NOTICES, 5 * DAY) for tick in (-TICK, 0 * TICK, TICK) for sign in (1, -1)}
-    )
+    sign * base + tick for base in (*NOTICES, 5 * DAY) for tick in (-TICK, 0 * TICK, TICK) for sign in (1, 1, 1, -1)
 )
+PERIODS = (*[(-30, 30)] * 12, (-30, 0), (0, 30), (0, 30), (-2, 2), (-30, -2), (2, 30))
+"""In days around NOW."""
 
 
-def some(values: Iterable[Any], least: int = 0) -> st.SearchStrategy[frozenset[Any]]:
-    """Draw a set of these values."""
-    return st.frozensets(st.sampled_from(tuple(values)), min_size=least)
+def by_chance(make: Callable[[Random], T]) -> st.SearchStrategy[T]:
+    """Draw what a maker makes of a seed; a failure shows the value itself."""
+    return st.integers(0, 2**64 - 1).map(lambda seed: make(Random(seed)))
 
 
-def moments() -> st.SearchStrategy[datetime]:
+def some(chance: Random, values: Sequence[T]) -> frozenset[T]:
+    """Draw a set of these values, perhaps none."""
+    return frozenset(value for value in values if chance.random() < 0.5)
+
+
+def rarely(chance: Random, one_in: int = 8) -> bool:
+    """Draw whether something unusual happens."""
+    return chance.randrange(one_in) == 0
+
+
+def a_moment(chance: Random) -> datetime:
     """Draw a moment around NOW, often on a boundary, written with any offset that exists."""
-    offsets = st.sampled_from([timedelta(0), 14 * HOUR, -14 * HOUR])
-    return st.builds(lambda distance, offset: _shown_at(NOW + distance, offset), st.sampled_from(DISTANCES), offsets)
+    return (NOW + chance.choice(DISTANCES)).astimezone(timezone(chance.choice([0, 0, 14, -14]) * HOUR))
 
 
-def _shown_at(at: datetime, offset: timedelta) -> datetime:
-    return at.astimezone(timezone(offset))
-
-
-def claims() -> st.SearchStrategy[PatientClaim]:
+def a_claim(chance: Random) -> PatientClaim:
     """Draw what a partner may say of the patient, mostly nothing or the truth."""
-    numbers = st.sampled_from([None, None, NHS_NUMBER, NHS_NUMBER, "9990000026"])
-    births = st.sampled_from([None, None, BORN, BORN, date(1980, 3, 1)])
-    return st.builds(PatientClaim, numbers, births)
+    number = "9990000026" if rarely(chance, 16) else chance.choice([None, NHS_NUMBER])
+    return PatientClaim(number, BORN + DAY if rarely(chance, 16) else chance.choice([None, BORN]))
 
 
-def commands() -> st.SearchStrategy[Command]:
+def a_command(chance: Random) -> Command:
     """Draw any command a partner may give."""
-    codings = st.lists(
-        st.builds(Coding, st.sampled_from([CANCEL_REASON_SYSTEM] * 3 + ["urn:local"]), st.sampled_from(REASONS)),
-        max_size=2,
-    ).map(tuple)
-    instants = st.none() | moments().map(instant)
-    words = st.sampled_from([None, None, "Ring the bell", "Side door"])
-    changes = st.builds(
-        Change, instants, instants, words, words, st.sampled_from([None, None, "https://x.example"]), claims()
-    )
-    return st.just(Read()) | st.builds(Cancel, codings, st.none(), words, claims()) | changes
+    match chance.choice(["read", "cancel", "change", "change"]):
+        case "read":
+            return Read()
+        case "cancel":
+            system = "urn:local" if rarely(chance) else CANCEL_REASON_SYSTEM
+            codings = [Coding(system, chance.choice(REASONS)) for _ in range(chance.choice([0, 1, 1, 1, 1, 1, 2]))]
+            return Cancel(tuple(codings), claim=a_claim(chance))
+        case _:
+            start = a_moment(chance) if chance.random() < 0.6 else None
+            end = chance.choice([None, (start or NOW + 2 * DAY) + HOUR, a_moment(chance)])
+            return Change(
+                instant(start) if start else None,
+                instant(end) if end else None,
+                chance.choice([None, None, "Ring the bell", "Side door"]),
+                chance.choice([None, None, None, "Side door"]),
+                "https://x.example" if rarely(chance) else None,
+                a_claim(chance),
+            )
 
 
-def appointments() -> st.SearchStrategy[Appointment]:
-    """Draw appointments in every state, anybody's, nobody's, and those whose resources contradict each other."""
-    sources = st.lists(st.sampled_from(SOURCES), max_size=2).map(tuple)
-    provenances = st.builds(
-        Provenance, st.sampled_from([0, 1, 1, 1, 1, 2]), st.none() | st.sampled_from(SOURCES), sources, sources
-    )
-    likely = st.sampled_from([c.source for c in CUSTOMERS[:4]]).map(owned_by)
-    return st.builds(
-        appointment,
-        status=st.sampled_from([Status.BOOKED] * 8 + list(Status)),
-        start=st.sampled_from([None, *[NOW + 5 * DAY] * 4]) | moments(),
-        end=st.none() | moments(),
-        provenance=likely | provenances,
-        patient=st.sampled_from([None, Patient("Patient/p-1"), *[Patient("Patient/p-1", NHS_NUMBER, BORN)] * 3]),
-        labels=st.just(GENERAL) | some(LABELS),
-        specialties=some(SPECIALTIES),
-        comment=st.sampled_from([None, "Ring the bell"]),
-        locations=st.sampled_from([(), ("Side door",), ("Side door", None)]),
+def a_provenance(chance: Random) -> Provenance:
+    """Draw whose an appointment is said to be, contradictions included."""
+    return Provenance(
+        chance.choice([0, 1, 1, 1, 1, 1, 1, 2]),
+        chance.choice([None, *SOURCES]),
+        tuple(chance.choices(SOURCES, k=chance.choice([0, 1, 1, 2]))),
+        tuple(chance.choices(SOURCES, k=chance.choice([0, 1, 1, 2]))),
     )
 
 
-@st.composite
-def grants_of(draw: st.DrawFn, held_by: str, granted_to: str) -> list[Grant]:
-    """Draw what one customer grants one partner: times that never overlap, shadow ones anywhere."""
-    cuts = sorted(draw(st.frozensets(st.sampled_from([-30, -2, 0, 2, 30]), min_size=2)))
-    times = [(NOW + a * DAY, NOW + b * DAY) for a, b in pairwise(cuts)]
-    kept = [time for time in times if draw(st.integers(0, 4))]
-    shadows = [(NOW - 30 * DAY, NOW + 30 * DAY)] if draw(st.booleans()) else []
-    everything = st.just(frozenset(Operation))
-    return [
-        grant(
-            id=f"{held_by}-{granted_to}-{number}",
-            customer=held_by,
-            partner=granted_to,
-            operations=draw(everything | some(Operation)),
-            valid_from=begin,
-            valid_until=end,
-            privacy_labels=draw(st.just(GENERAL) | some(LABELS)),
-            specialties=draw(st.none() | some(SPECIALTIES)),
-            notice=draw(st.sampled_from(NOTICES)),
-            within=draw(st.sampled_from([None, None, timedelta(0), HOUR, 2 * DAY, 5 * DAY])),
-            change_fields=draw(st.just(frozenset(Field)) | some(Field)),
-            cancel_reasons=draw(st.none() | some(REASONS[:3])),
-            shadow=number >= len(kept),
-        )
-        for number, (begin, end) in enumerate(kept + shadows)
-    ]
+def an_appointment(chance: Random, source: str | None = None) -> Appointment:
+    """Draw an appointment in any state, mostly of the customer called `source`, else anybody's or nobody's."""
+    told = (
+        Provenance(1, source, (source,) if source else ()) if source and not rarely(chance, 4) else a_provenance(chance)
+    )
+    kept = Patient("Patient/p-1", NHS_NUMBER, BORN)
+    start = None if rarely(chance) else chance.choice([NOW + 5 * DAY, NOW + 5 * DAY, a_moment(chance)])
+    return appointment(
+        status=chance.choice(list(Status)) if rarely(chance, 4) else chance.choice([Status.BOOKED, Status.PENDING]),
+        start=start,
+        end=chance.choice([None, (start or NOW) + HOUR, a_moment(chance)]),
+        provenance=told,
+        patient=chance.choice([None, Patient("Patient/p-1")]) if rarely(chance) else kept,
+        labels=some(chance, LABELS) if rarely(chance, 5) else GENERAL,
+        specialties=some(chance, SPECIALTIES),
+        comment=chance.choice([None, "Ring the bell"]),
+        locations=chance.choice([(), ("Side door",), ("Side door",), ("Side door", None)]),
+    )
 
 
-@st.composite
-def policies(draw: st.DrawFn) -> Policy:
-    """Draw a policy such as the loader lets through, with grants to some of every pair of customer and partner."""
+def a_grant(chance: Random, **terms: Any) -> Grant:
+    """Draw the terms of a grant, mostly generous ones."""
+    return grant(
+        operations=some(chance, list(Operation)) if rarely(chance) else frozenset(Operation),
+        privacy_labels=some(chance, LABELS) | (frozenset() if rarely(chance) else GENERAL),
+        specialties=some(chance, SPECIALTIES) if rarely(chance, 6) else None,
+        notice=chance.choice(NOTICES),
+        within=chance.choice([None, None, timedelta(0), HOUR, 3 * DAY, 5 * DAY]),
+        change_fields=some(chance, list(Field)) if rarely(chance, 4) else frozenset(Field),
+        cancel_reasons=chance.choice([None, None, frozenset({"pat"}), frozenset(REASONS[:3])]),
+        **terms,
+    )
+
+
+def grants_of(chance: Random, held_by: str, granted_to: str) -> list[Grant]:
+    """Draw what one customer grants one partner: times that never overlap, and perhaps a shadow."""
+    begin, end = (NOW + days * DAY for days in chance.choice(PERIODS))
+    name = f"{held_by}-{granted_to}"
+    about: dict[str, Any] = {"customer": held_by, "partner": granted_to}
+    drawn = [a_grant(chance, id=f"{name}-1", valid_from=begin, valid_until=end, **about)]
+    if chance.random() < 0.5:
+        drawn.append(a_grant(chance, id=f"{name}-2", valid_from=end, valid_until=end + 30 * DAY, **about))
+    if rarely(chance):
+        drawn[0] = replace(drawn[0], shadow=True)
+    return drawn
+
+
+def a_policy(chance: Random) -> Policy:
+    """Draw a policy such as the loader lets through; most customers grant most partners something."""
     grants: list[Grant] = []
     for holder in CUSTOMERS:
         for known in PARTNERS:
-            if draw(st.integers(0, 2)):
-                grants += draw(grants_of(holder.id, known.id))
-    partners = [partner(p.id, suspended=p.suspended or not draw(st.integers(0, 9))) for p in PARTNERS]
+            grants += [] if rarely(chance, 12) else grants_of(chance, holder.id, known.id)
+    partners = [replace(known, suspended=known.suspended or rarely(chance, 24)) for known in PARTNERS]
     return Policy("drawn", {p.id: p for p in partners}, {c.id: c for c in CUSTOMERS}, tuple(grants))
 
 
-def claimants() -> st.SearchStrategy[Claimant]:
+def a_claimant(chance: Random) -> Claimant:
     """Draw who asks on whose behalf, strangers included."""
-    partners = st.sampled_from(["swiftbook", "swiftbook", "swiftbook", "cardiolink", "suspended", "nobody"])
-    customers = st.sampled_from([*[c.id for c in CUSTOMERS], *[c.id for c in CUSTOMERS], "nowhere"])
-    return st.builds(Claimant, partners, customers)
+    asks = chance.choice(["suspended", "nobody"]) if rarely(chance, 16) else chance.choice(["swiftbook", "cardiolink"])
+    return Claimant(asks, "nowhere" if rarely(chance, 24) else chance.choice(CUSTOMERS).id)
+
+
+def policies() -> st.SearchStrategy[Policy]:
+    """Draw policies."""
+    return by_chance(a_policy)
+
+
+def appointments() -> st.SearchStrategy[Appointment]:
+    """Draw appointments."""
+    return by_chance(an_appointment)
+
+
+def commands() -> st.SearchStrategy[Command]:
+    """Draw commands."""
+    return by_chance(a_command)

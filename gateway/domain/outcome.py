@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import assert_never
 
 from gateway.domain.appointment import Appointment, Cancel, Change, Status, Write
 from gateway.domain.codes import Code
@@ -46,6 +47,8 @@ def is_final(outcome: Outcome) -> bool:
             return final
         case Unknown():
             return False
+        case unexpected:
+            assert_never(unexpected)
 
 
 def word(outcome: Outcome) -> str:
@@ -75,6 +78,8 @@ def task_status(outcome: Outcome, *, closed: bool = False) -> TaskStatus:
             return TaskStatus.REJECTED
         case Unknown():
             return TaskStatus.FAILED if closed else TaskStatus.IN_PROGRESS
+        case unexpected:
+            assert_never(unexpected)
 
 
 def read_back(
@@ -113,6 +118,8 @@ def shows(command: Write, appointment: Appointment) -> bool:
                 and (command.comment is None or command.comment == appointment.comment)
                 and (command.location is None or (command.location,) == appointment.locations)
             )
+        case unexpected:
+            assert_never(unexpected)
 
 
 def _later(version: str, than: str) -> bool:

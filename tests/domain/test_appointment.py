@@ -3,6 +3,7 @@
 from datetime import date
 
 import pytest
+
 from gateway.domain.appointment import (
     CANCEL_REASON_SYSTEM,
     CANCEL_REASONS,
@@ -17,7 +18,6 @@ from gateway.domain.appointment import (
     Status,
 )
 from gateway.domain.grant import Coding, Field, Operation
-
 from tests.makers import BORN, NHS_NUMBER, NOW, PATIENT_CANCELS, appointment, cancel, instant
 
 

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+
 from gateway.domain.codes import CATALOGUE, Code
 
 PROMISED: dict[int, str] = {

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+
 from gateway.domain.appointment import (
     CANCEL_REASONS,
     Change,
@@ -15,7 +16,6 @@ from gateway.domain.codes import Code
 from gateway.domain.decision import Facts, PatientMatch, Permit, Refusal, summary
 from gateway.domain.grant import Field
 from gateway.domain.rules import allowed_fields, allowed_reasons
-
 from tests.domain.verdicts import END, GATE, REACH, START, WRITE, asked, verdict
 from tests.makers import (
     CARDIOLOGY,

@@ -4,8 +4,8 @@ from datetime import datetime
 from itertools import permutations
 
 import pytest
-from gateway.domain.grant import FIELDS_BY_ROUTE, Coding, Field, Grant, RouteKind
 
+from gateway.domain.grant import FIELDS_BY_ROUTE, Coding, Field, Grant, RouteKind
 from tests.makers import BOX, DAY, ENDPOINT, HL7, NOW, SECOND, TICK, grant, policy
 
 

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+
 from gateway.domain.appointment import Cancel, Change, Status, Write
 from gateway.domain.codes import Code
 from gateway.domain.outcome import (
@@ -19,7 +20,6 @@ from gateway.domain.outcome import (
     task_status,
     word,
 )
-
 from tests.makers import DAY, HOUR, NOW, PATIENT_CANCELS, SECOND, TICK, appointment, cancel, instant, move
 
 BEFORE = appointment()

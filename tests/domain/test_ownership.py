@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 import pytest
+
 from gateway.domain.appointment import Provenance
 from gateway.domain.codes import Code
 from gateway.domain.decision import Permit, Refusal
 from gateway.domain.grant import Ownership, Route, RouteKind
 from gateway.domain.ownership import owners
 from gateway.domain.rules import Claimant, decide
-
 from tests.makers import (
     BOX,
     CUSTOMERS,

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 
 import pytest
+
 from gateway.domain.appointment import (
     CANCEL_REASON_SYSTEM,
     Change,
@@ -12,7 +13,6 @@ from gateway.domain.codes import Code
 from gateway.domain.decision import Permit, Refusal
 from gateway.domain.grant import Coding, Field
 from gateway.domain.rules import Claimant, decide
-
 from tests.domain.verdicts import END, NOTICE, START, Changes, ruling, verdict, zone
 from tests.makers import (
     DAY,

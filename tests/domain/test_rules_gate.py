@@ -3,11 +3,11 @@
 from datetime import datetime
 
 import pytest
+
 from gateway.domain.codes import Code
 from gateway.domain.decision import Permit, Refusal
 from gateway.domain.grant import Operation
 from gateway.domain.rules import Claimant, admit, decide
-
 from tests.domain.verdicts import GATE, Changes, asked, ruling
 from tests.makers import (
     DAY,

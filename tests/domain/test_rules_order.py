@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
+from typing import Any
 
 import pytest
+
 from gateway.domain.appointment import Appointment, Cancel, Change, Command, PatientClaim, Read, Status
 from gateway.domain.codes import Code
 from gateway.domain.decision import Refusal
 from gateway.domain.grant import Field, Grant
 from gateway.domain.rules import ABOUT_THE_COMMAND, OPEN_TO_CHANGE, VERSION, WITHIN_REACH, Rule, decide, rules_for
-
 from tests.makers import (
     CARDIOLOGY,
     DAY,
@@ -27,24 +28,29 @@ from tests.makers import (
     policy,
 )
 
+BOOKED = appointment()
+GENEROUS = grant(change_fields=frozenset(Field))
+
 
 @dataclass(frozen=True)
 class Scene:
     """A case that would be permitted, until something is spoilt."""
 
     command: Command
-    appointment: Appointment = appointment()
-    grant: Grant = grant(change_fields=frozenset(Field))
+    appointment: Appointment = BOOKED
+    grant: Grant = GENEROUS
     version: str | None = None
 
-    def facts(self, **changes: object) -> "Scene":
+    def facts(self, **changes: Any) -> "Scene":
         return replace(self, appointment=replace(self.appointment, **changes))
 
-    def terms(self, **changes: object) -> "Scene":
+    def terms(self, **changes: Any) -> "Scene":
         return replace(self, grant=replace(self.grant, **changes))
 
-    def says(self, **changes: object) -> "Scene":
+    def says(self, **changes: Any) -> "Scene":
         """Say something else, where the command has such a thing to say."""
+        if isinstance(self.command, Read):
+            return self
         known = {name: value for name, value in changes.items() if hasattr(self.command, name)}
         return replace(self, command=replace(self.command, **known))
 

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 import pytest
+
 from gateway.domain.appointment import (
     CHANGEABLE,
     Change,
@@ -16,7 +17,6 @@ from gateway.domain.codes import Code
 from gateway.domain.decision import PatientMatch, Permit, Refusal
 from gateway.domain.grant import Coding, Operation
 from gateway.domain.rules import admit, decide, match_patient, weigh
-
 from tests.domain.verdicts import GATE, NOTICE, Changes, asked, ruling, verdict, zone
 from tests.makers import (
     BORN,

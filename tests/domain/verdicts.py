@@ -8,7 +8,6 @@ from gateway.domain.appointment import Command
 from gateway.domain.codes import Code
 from gateway.domain.decision import Check, Decision, Refusal
 from gateway.domain.rules import decide
-
 from tests.makers import DAY, HOUR, NOW, WHO, appointment, grant, policy
 
 GATE = ("partner-active", "granted", "grant-begun", "grant-not-ended", "operation-granted")
