@@ -47,10 +47,10 @@ def fault_of_token_status(status: int) -> UpstreamFault:
 def fault_of(fault: HttpFault) -> UpstreamFault:
     """Tell a read without a whole answer."""
     if fault.late:
-        return UpstreamFault(Code.UPSTREAM_TIMEOUT, fault.reason)
+        return UpstreamFault(Code.UPSTREAM_TIMEOUT, fault.reason, fault.status)
     if isinstance(fault, Unreadable):
-        return UpstreamFault(Code.UPSTREAM_INVALID, fault.reason)
-    return UpstreamFault(Code.UPSTREAM_UNAVAILABLE, fault.reason)
+        return UpstreamFault(Code.UPSTREAM_INVALID, fault.reason, fault.status)
+    return UpstreamFault(Code.UPSTREAM_UNAVAILABLE, fault.reason, fault.status)
 
 
 def write_of_status(status: int) -> Turned | Doubt:
@@ -66,7 +66,7 @@ def write_of_status(status: int) -> Turned | Doubt:
 
 def write_of(fault: HttpFault) -> NotSent | Doubt:
     """Tell a write without a whole answer: only without a connection is it certain that nothing left."""
-    return NotSent(fault.reason) if isinstance(fault, NotConnected) else Doubt(fault.reason)
+    return NotSent(fault.reason) if isinstance(fault, NotConnected) else Doubt(fault.reason, fault.status)
 
 
 def invalid(reason: str) -> Never:

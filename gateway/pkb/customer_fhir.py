@@ -232,7 +232,7 @@ def _failed(code: Code, status: int | None, *, fair: bool) -> bool | None:
     """Say whether a fault speaks against PKB's health; what it answers on purpose does not."""
     if code is Code.UPSTREAM_TIMEOUT:
         return True if fair else None
-    return code is Code.UPSTREAM_UNAVAILABLE and (status is None or status >= 500)
+    return code is Code.UPSTREAM_UNAVAILABLE and (status is None or not 400 <= status <= 499)
 
 
 def _written(answer: Answer, before: Appointment, copy: _Copy) -> Written | Doubt:

@@ -25,12 +25,13 @@ _URL: Final = re.compile(
 
 
 class HttpFault(Exception):
-    """No whole answer was got. `late`: because the deadline passed."""
+    """No whole answer was got. `late`: because the deadline passed; `status`: what its head said, if that came."""
 
-    def __init__(self, reason: str, *, late: bool = False) -> None:
+    def __init__(self, reason: str, *, late: bool = False, status: int | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.late = late
+        self.status = status
 
 
 class NotConnected(HttpFault):
@@ -59,6 +60,7 @@ class _Progress:
     """How far one request got; the client library's tracing fills it in."""
 
     connected: bool = False
+    status: int | None = None
 
 
 def is_id(text: str) -> bool:
@@ -140,6 +142,7 @@ class HttpClient:
                     method, url, headers=headers, data=body, allow_redirects=False, trace_request_ctx=progress
                 ) as response,
             ):
+                progress.status = response.status
                 return await _answer(response)
         except HttpFault:
             raise
@@ -197,19 +200,21 @@ async def _answer(response: aiohttp.ClientResponse) -> Answer:
     if response.status != 200:
         return Answer(response.status, etag, b"")
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise Unreadable("the answer is encoded")
+        raise Unreadable("the answer is encoded", status=response.status)
     if (response.content_length or 0) > LARGEST_ANSWER:
-        raise Unreadable("the answer is too large")
+        raise Unreadable("the answer is too large", status=response.status)
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
         if len(body) > LARGEST_ANSWER:
-            raise Unreadable("the answer is too large")
+            raise Unreadable("the answer is too large", status=response.status)
     return Answer(response.status, etag, bytes(body))
 
 
 def _fault(progress: _Progress, reason: str, *, late: bool = False) -> HttpFault:
-    return Broken(reason, late=late) if progress.connected else NotConnected(reason, late=late)
+    if not progress.connected:
+        return NotConnected(reason, late=late)
+    return Broken(reason, late=late, status=progress.status)
 
 
 def _named(error: BaseException) -> str:

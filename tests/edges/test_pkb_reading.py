@@ -342,25 +342,8 @@ SCALARS = st.one_of(
     st.text(max_size=5),
 )
 NAMES = st.sampled_from(
-    [
-        "actor",
-        "reference",
-        "type",
-        "coding",
-        "system",
-        "code",
-        "url",
-        "extension",
-        "security",
-        "versionId",
-        "display",
-        "valueReference",
-        "resourceType",
-        "id",
-        "identifier",
-        "value",
-    ]
-)
+    ["actor", "reference", "type", "coding", "system", "code", "url", "extension", "security", "versionId", "display"]
+) | st.sampled_from(["valueReference", "resourceType", "id", "identifier", "value"])
 VALUES: st.SearchStrategy[Value] = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4), max_leaves=12
 )
