@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
@@ -41,6 +42,22 @@ def test_a_key_that_names_its_algorithm_is_used_with_that_one_only() -> None:
     key = read_key_set(jwks(jwk(private_key("RSA"), alg="PS256"))).find("k1")
     assert key is not None
     assert key.algorithms == {"PS256"}
+
+
+def test_a_good_signature_with_an_algorithm_the_key_is_not_for_is_none() -> None:
+    private: Any = private_key("RSA")
+    signature = jwt.get_algorithm_by_name("RS256").sign(b"message", private)
+    both = read_key_set(jwks(jwk(private, kid="any"), jwk(private, kid="pinned", alg="PS256"))).keys
+    assert both["any"].verifies(b"message", signature, "RS256")
+    assert not both["any"].verifies(b"other", signature, "RS256")
+    assert not both["pinned"].verifies(b"message", signature, "RS256")
+    assert not both["any"].verifies(b"message", signature, "none")
+
+
+def test_a_set_may_hold_32_keys_and_an_rsa_key_8192_bits() -> None:
+    largest = jwk(private_key("RSA"), n=unpadded(((1 << 8191) + 1).to_bytes(1024, "big")))
+    others = [{**GOOD, "kid": str(number)} for number in range(31)]
+    assert len(read_key_set(jwks(largest, *others)).keys) == 32
 
 
 def test_every_algorithm_has_a_kind_of_key_that_may_use_it() -> None:

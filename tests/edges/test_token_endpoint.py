@@ -352,6 +352,12 @@ def test_a_form_is_read_into_pairs(kind: str) -> None:
     assert pairs == (("a", "1"), ("b", "x y z+"), ("a", "é"), ("c", ""), ("d", ""), ("e", "="))
 
 
+def test_a_form_may_have_32_fields() -> None:
+    pairs = read_form(FORM, b"&".join(b"a%d=1" % n for n in range(32)))
+    assert isinstance(pairs, tuple)
+    assert len(pairs) == 32
+
+
 def test_an_empty_form_has_no_pairs() -> None:
     assert read_form(FORM, b"") == ()
 

@@ -79,6 +79,14 @@ def test_an_issued_token_does_not_show_itself() -> None:
     assert made.text not in repr(made)
 
 
+@pytest.mark.parametrize("lifetime", [1, 3600])
+def test_a_press_makes_tokens_of_a_second_and_of_an_hour(lifetime: int) -> None:
+    made = TokenPress(PUBLIC_URL, signing_keys(), lifetime).issue(PARTNER, Scopes(), NOW, "j-1")
+    found = verdict(made.text)
+    assert isinstance(found, Identity)
+    assert found.expires == SECONDS + lifetime
+
+
 @pytest.mark.parametrize("lifetime", [0, 3601])
 def test_no_press_makes_tokens_that_would_not_be_taken(lifetime: int) -> None:
     with pytest.raises(ValueError, match="3600"):

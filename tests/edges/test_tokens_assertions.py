@@ -60,6 +60,7 @@ async def test_every_algorithm_proves_a_partner(algorithm: str) -> None:
         pytest.param({}, {"nbf": SECONDS + 60}, id="nbf a minute ahead"),
         pytest.param({}, {"exp": SECONDS + 1}, id="its last second"),
         pytest.param({}, {"jti": "j" * 128}, id="a jti of 128 characters"),
+        pytest.param({}, {"jti": "j"}, id="a jti of one character"),
     ],
 )
 async def test_what_is_just_within_bounds_is_taken(header: dict[str, Any], claims: dict[str, Any]) -> None:
