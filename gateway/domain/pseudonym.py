@@ -17,13 +17,12 @@ class Pseudonyms:
         if len(self.key) < 16:
             raise ValueError("a pseudonym key has at least 16 bytes")
 
-    def patient(self, nhs_number: str) -> str:
-        """Name a patient by NHS number: key id, colon, base64url HMAC-SHA256 of `nhs|` and the number."""
-        return self._name(f"nhs|{nhs_number}")
+    def patient(self, nhs_number: str | None, route: str, reference: str) -> str:
+        """Name a patient: key id, colon, base64url HMAC-SHA256 of `nhs|` and the number.
 
-    def patient_without_number(self, route: str, reference: str) -> str:
-        """Name a patient whom PKB gives no NHS number, by route and reference (`Patient/…`)."""
-        return self._name(f"{route}|{reference}")
+        A patient without NHS number is named by the route and PKB's reference (`Patient/…`) there.
+        """
+        return self._name(f"{route}|{reference}" if nhs_number is None else f"nhs|{nhs_number}")
 
     def text(self, value: str) -> dict[str, int | str]:
         """Record free text as its length in characters and its HMAC, so that two copies can be compared."""

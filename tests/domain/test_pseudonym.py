@@ -3,6 +3,7 @@ import hashlib
 import hmac
 
 import pytest
+
 from gateway.domain.pseudonym import Pseudonyms
 
 KEY = b"0123456789abcdef0123456789abcdef"
@@ -15,17 +16,17 @@ def by_hand(message: bytes) -> str:
 
 
 def test_a_patient_is_named_by_an_hmac_of_the_nhs_number() -> None:
-    assert NAMES.patient("9434765919") == by_hand(b"nhs|9434765919")
+    assert NAMES.patient("9434765919", "airedale-box", "Patient/p1") == by_hand(b"nhs|9434765919")
 
 
 def test_a_patient_without_nhs_number_is_named_by_route_and_reference() -> None:
-    assert NAMES.patient_without_number("airedale-box", "Patient/p1") == by_hand(b"airedale-box|Patient/p1")
+    assert NAMES.patient(None, "airedale-box", "Patient/p1") == by_hand(b"airedale-box|Patient/p1")
 
 
 def test_another_key_gives_another_name() -> None:
-    other = Pseudonyms("k2", KEY[::-1]).patient("9434765919")
+    other = Pseudonyms("k2", KEY[::-1]).patient("9434765919", "airedale-box", "Patient/p1")
     assert other.startswith("k2:")
-    assert other[3:] != NAMES.patient("9434765919")[3:]
+    assert other[3:] != NAMES.patient("9434765919", "airedale-box", "Patient/p1")[3:]
 
 
 @pytest.mark.parametrize("text", ["", "back by 5", "Zoë 😀", "\ud800"], ids=ascii)
@@ -37,7 +38,7 @@ def test_text_is_recorded_as_length_and_hmac(text: str) -> None:
 
 
 def test_a_comment_cannot_be_made_to_look_like_a_patient() -> None:
-    assert NAMES.text("nhs|9434765919")["hmac"] != NAMES.patient("9434765919")
+    assert NAMES.text("nhs|9434765919")["hmac"] != NAMES.patient("9434765919", "airedale-box", "Patient/p1")
 
 
 def test_the_key_does_not_show_and_a_short_one_is_refused() -> None:

@@ -1,0 +1,78 @@
+"""`audit`: check the audit stream, and follow it."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import click
+
+from gateway.domain.chain import EXPLANATION, Bad, Sound
+from gateway.storage.following import follow, last_lines
+from gateway.storage.verification import Unreadable, read_checkpoints, read_keys, verify
+
+_EXISTING = click.Path(path_type=Path)
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_DIRECTORY: Final = Path("var/audit")
+
+
+@click.group("audit")
+def audit() -> None:
+    """Check and follow the audit stream."""
+
+
+@audit.command("verify")
+@click.argument("paths", nargs=-1, required=True, type=_EXISTING, metavar="PATH...")
+@click.option("--keys", type=_FILE, help="JWKS with the public keys that sign checkpoints.")
+@click.option("--checkpoint", type=_FILE, help="The last checkpoint record, kept elsewhere.")
+def verify_command(paths: tuple[Path, ...], keys: Path | None, checkpoint: Path | None) -> None:
+    """Check every hash chain in files and folders; exit 1 and name the first bad record if one is bad."""
+    try:
+        known = None if keys is None else read_keys(keys)
+        kept = None if checkpoint is None else read_checkpoints(checkpoint, known)
+        report = verify(paths, keys=known, checkpoints=kept, pause=time.sleep)
+    except Unreadable as error:
+        raise click.ClickException(str(error)) from error
+    if not report.chains:
+        raise click.ClickException("no audit records (*.jsonl) there")
+    for chain in report.chains:
+        click.echo(_sentence(chain, signatures=known is not None))
+    click.echo("signatures: " + ("checked" if known is not None else "unchecked (give --keys)"))
+    if report.bad:
+        click.echo(f"BAD: {len(report.bad)} of {len(report.chains)} chains")
+        sys.exit(1)
+    click.echo(f"good: {len(report.chains)} chains, {sum(chain.records for chain in report.chains)} records")
+
+
+def _sentence(chain: Sound | Bad, *, signatures: bool) -> str:
+    match chain:
+        case Sound():
+            words = f"chain {chain.chain}: good, {chain.records} records"
+            if chain.checkpoint is not None:
+                words += f", {'signed' if signatures else 'checkpoint'} up to seq {chain.checkpoint}"
+            elif signatures:
+                words += ", never signed"
+            return words + (f", a torn tail of {chain.torn} bytes that a later start names" if chain.torn else "")
+        case Bad():
+            place = f"{chain.file}:{chain.line}: " if chain.file else ""
+            found = f" [{chain.found}]" if chain.found else ""
+            return (
+                f"{place}chain {chain.chain} seq {chain.seq}: {chain.what}: {EXPLANATION[chain.what]}{found}"
+                f" ({chain.records} good records before it)"
+            )
+
+
+@audit.command("tail")
+@click.argument("path", default=_DIRECTORY, type=_EXISTING)
+@click.option("--lines", "count", default=10, show_default=True, type=click.IntRange(0), help="Records to begin with.")
+@click.option("--follow/--no-follow", "endless", default=True, help="Wait for more.")
+def tail(path: Path, count: int, *, endless: bool) -> None:
+    """Print the last records of a file or folder, then new ones as they are written."""
+    try:
+        lines, ends = last_lines(path, count)
+        for line in lines:
+            click.echo(line, nl=False)
+        for line in follow(path, ends, time.sleep) if endless else ():
+            click.echo(line, nl=False)
+    except Unreadable as error:
+        raise click.ClickException(str(error)) from error

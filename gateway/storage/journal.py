@@ -1,0 +1,254 @@
+"""The audit journal: many callers, one thread, one fsync for all who wait at the same time."""
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+from gateway.domain.chain import Record, canonical
+from gateway.domain.grant import Rate
+from gateway.flow.ports import JournalUnavailable
+from gateway.storage.journal_budget import Budget
+from gateway.storage.journal_chain import ChainSettings, ChainWriter, Clock, Committed, Draft, Platform, Signer
+from gateway.storage.journal_files import Head
+from gateway.storage.journal_records import checked, stamp
+
+Listener = Callable[[tuple[bytes, ...]], None]
+_Waiter = asyncio.Future[int]
+
+_PROCESS: Final = Rate(20, 1)
+_CLIENT: Final = Rate(5, 1)
+_BATCH: Final = 512
+_NOTES: Final = 1_000
+"""Notes held while the disk is away; what comes after is counted only."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalSettings:
+    """`reserve`: bytes of the disk that only essential records may use. Rates bind unauthenticated refusals."""
+
+    chain: ChainSettings
+    reserve: int = 64 * 1024 * 1024
+    process: Rate = _PROCESS
+    client: Rate = _CLIENT
+    suppressed_seconds: float = 10.0
+    patience: float = 1.0
+    """Seconds between looks at the clock, the disk and the reserve while nothing is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    draft: Draft
+    essential: bool
+    waiter: _Waiter | None
+
+
+class Journal:
+    """The audit stream of one process. All methods belong to the event loop that opened it.
+
+    A record's number, `seq`, counts from 1. After a fault the journal tries again with the next record, and
+    once a second by itself: a gateway that reports itself unready is sent no requests that could wake it.
+    """
+
+    def __init__(self, settings: JournalSettings, clock: Clock, writer: ChainWriter, platform: Platform) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._writer = writer
+        self._platform = platform
+        self._loop = asyncio.get_running_loop()
+        self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
+        self._notes: list[_Entry] = []
+        self._trouble: str | None = None
+        self._low = False
+        self._closed = False
+        self._listeners: list[Listener] = []
+        self._budget = Budget(settings.process, settings.client)
+        self._summary: asyncio.TimerHandle | None = None
+        self._thread = threading.Thread(target=self._run, name="audit-journal", daemon=True)
+
+    @classmethod
+    async def open(
+        cls,
+        settings: JournalSettings,
+        *,
+        clock: Clock,
+        signer: Signer | None = None,
+        platform: Platform | None = None,
+        listener: Listener | None = None,
+    ) -> Self:
+        """Start a chain; its start record is durable on return. Raises JournalUnavailable."""
+        platform = platform or Platform()
+        writer = ChainWriter(settings.chain, clock, signer, platform)
+        try:
+            begun = await asyncio.to_thread(writer.begin)
+        except OSError as error:
+            raise JournalUnavailable(_reason(error)) from error
+        journal = cls(settings, clock, writer, platform)
+        if listener is not None:
+            journal.listen(listener)
+            listener(begun.lines)
+        journal._thread.start()
+        return journal
+
+    @property
+    def trouble(self) -> str | None:
+        """Why records are refused; None while they are taken."""
+        if self._closed:
+            return "closed"
+        return self._trouble or ("the reserve of the disk is reached" if self._low else None)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether any record would be taken."""
+        return self.trouble is None
+
+    @property
+    def head(self) -> Head:
+        """The last durable record: chain, seq, hash."""
+        return self._writer.head
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with the lines of every batch once they are durable; the answer ends it."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    async def write(self, record: Mapping[str, object], *, essential: bool = False) -> int:
+        """Put a record into the chain; its seq comes back once it would survive a power cut.
+
+        `essential` records may use the reserve. Raises JournalUnavailable, and ValueError for a record
+        that the chain cannot hold.
+        """
+        waiter: _Waiter = self._loop.create_future()
+        self._hand_in(checked(record), essential=essential, waiter=waiter)
+        return await waiter
+
+    def note(self, record: Mapping[str, object]) -> None:
+        """Put a record into the chain without waiting for the disk. Raises ValueError as `write` does."""
+        noted = checked(record)
+        canonical(noted)
+        with contextlib.suppress(JournalUnavailable):
+            self._hand_in(noted, essential=False, waiter=None)
+
+    def refused_unauthenticated(self, record: Mapping[str, object], client_address: str) -> None:
+        """Note a refusal of somebody unknown, or only count it when there are too many of them."""
+        waiting = len(self._notes) + self._queue.qsize()
+        if waiting < _NOTES and self._budget.admits(client_address, self._loop.time()):
+            self.note(record)
+            return
+        self._only_count(record, client_address)
+
+    async def close(self) -> None:
+        """Write what is still waiting and the stop record. What cannot be written is left; `trouble` tells."""
+        if not self._closed:
+            self._sum_up()
+            self._closed = True
+            self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _hand_in(self, record: Record, *, essential: bool, waiter: _Waiter | None) -> None:
+        if self._closed:
+            raise JournalUnavailable("the audit journal is closed")
+        self._queue.put(_Entry(Draft(record, stamp(self._clock())), essential, waiter))
+
+    def _only_count(self, record: Mapping[str, object], client_address: str) -> None:
+        self._budget.suppress(str(record.get("code")), client_address)
+        if self._summary is None:
+            self._summary = self._loop.call_later(self._settings.suppressed_seconds, self._sum_up)
+
+    def _sum_up(self) -> None:
+        if self._summary is not None:
+            self._summary.cancel()
+            self._summary = None
+        counts = self._budget.take()
+        if counts:
+            self.note({"event": "suppressed", "counts": counts})
+
+    # What follows runs in the journal's own thread.
+
+    def _run(self) -> None:
+        open_for_more = True
+        while open_for_more:
+            batch, open_for_more = self._gather()
+            self._take(batch)
+        try:
+            self._tell([], self._writer.end())
+        except OSError as error:
+            self._trouble = _reason(error)
+            self._writer.abandon()
+
+    def _gather(self) -> tuple[list[_Entry], bool]:
+        """Wait for a record, then take along all that wait already; False once the journal closes."""
+        batch: list[_Entry] = []
+        with contextlib.suppress(queue.Empty):
+            entry = self._queue.get(timeout=self._settings.patience)
+            while entry is not None and len(batch) < _BATCH - 1:
+                batch.append(entry)
+                entry = self._queue.get_nowait()
+            if entry is None:
+                return batch, False
+            batch.append(entry)
+        return batch, True
+
+    def _take(self, batch: Sequence[_Entry]) -> None:
+        entries = [*self._notes, *batch]
+        try:
+            self._low = self._platform.free_bytes(self._settings.chain.directory) < self._settings.reserve
+            held = [entry for entry in entries if self._low and not entry.essential]
+            taken = [entry for entry in entries if not (self._low and not entry.essential)]
+            done = self._writer.commit([entry.draft for entry in taken]) if taken or self._trouble else None
+            if done is None and self._writer.checkpoint_due:
+                done = self._writer.sign()
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            self._trouble = _reason(error)
+            self._refuse(entries, self._trouble)
+            return
+        self._trouble = None
+        self._refuse(held, "the reserve of the disk is reached")
+        if done is not None:
+            self._tell(taken, done)
+
+    def _refuse(self, entries: Sequence[_Entry], reason: str) -> None:
+        """Turn callers away; notes, which nobody waits for, are kept for the next try, or at least counted."""
+        notes = [entry for entry in entries if entry.waiter is None]
+        self._notes, lost = notes[:_NOTES], notes[_NOTES:]
+
+        def tell() -> None:
+            _settle([(entry, JournalUnavailable(reason)) for entry in entries])
+            for entry in lost:
+                self._only_count(entry.draft.record, str(entry.draft.record.get("client")))
+
+        self._on_loop(tell)
+
+    def _tell(self, entries: Sequence[_Entry], done: Committed) -> None:
+        def tell() -> None:
+            _settle(list(zip(entries, done.results, strict=False)))
+            for listener in tuple(self._listeners):
+                listener(done.lines)
+
+        self._on_loop(tell)
+
+    def _on_loop(self, call: Callable[[], None]) -> None:
+        # A loop that was closed without closing the journal has nobody left who waits.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(call)
+
+
+def _settle(results: Sequence[tuple[_Entry, int | Exception]]) -> None:
+    for entry, result in results:
+        waiter = entry.waiter
+        if waiter is None or waiter.done():
+            continue
+        if isinstance(result, Exception):
+            waiter.set_exception(result)
+        else:
+            waiter.set_result(result)
+
+
+def _reason(error: Exception) -> str:
+    """Say what failed in the words of the operating system, without paths."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"the audit stream cannot be written: {error.strerror}"
+    return f"the audit stream cannot be written: {type(error).__name__}"

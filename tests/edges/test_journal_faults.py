@@ -1,0 +1,246 @@
+"""What the journal does when the disk is full, broken, read-only or gone, and after a crash."""
+
+import asyncio
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from gateway.domain.chain import Sound
+from gateway.domain.grant import Rate
+from gateway.flow.ports import JournalUnavailable
+from gateway.storage.journal import Journal, JournalSettings
+from gateway.storage.journal_chain import ChainSettings, Platform
+from gateway.storage.journal_files import Segment
+from gateway.storage.verification import verify
+from tests.edges.journal_bench import SIGNER, Bench, eventually
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "audit")
+
+
+STRANGER = {"event": "authentication-refused", "code": "token-missing", "client": "192.0.2.1"}
+
+
+def read(number: int) -> dict[str, object]:
+    return {"event": "read", "appointment": str(number)}
+
+
+@pytest.mark.parametrize("room", [0, 1, 700, 1400], ids=["no byte", "one byte", "a line and a bit", "two lines"])
+async def test_a_full_disk_turns_everybody_away_and_leaves_no_half_line(bench: Bench, room: int) -> None:
+    async with bench.journal(patience=60) as journal:
+        bench.disk.full = room
+        results = await asyncio.gather(*(journal.write(read(n)) for n in range(5)), return_exceptions=True)
+        assert any(isinstance(result, JournalUnavailable) for result in results)
+        assert not journal.healthy
+        assert journal.trouble == "the audit stream cannot be written: No space left on device"
+        taken = [result for result in results if isinstance(result, int)]
+        bench.disk.full = None
+        assert await journal.write(read(9)) == len(taken) + 2
+        assert journal.healthy
+    assert [record["seq"] for record in bench.records] == list(range(1, len(taken) + 4))
+    assert not verify([bench.directory]).bad
+
+
+async def test_what_could_not_be_made_durable_is_taken_back(bench: Bench) -> None:
+    async with bench.journal(patience=60) as journal:
+        bench.disk.broken = True
+        for n in range(3):
+            with pytest.raises(JournalUnavailable, match="Input/output error"):
+                await journal.write(read(n), essential=True)
+        bench.disk.broken = False
+        assert await journal.write(read(3)) == 2
+    assert [record["appointment"] for record in bench.records] == [None, "3", None]
+    assert not verify([bench.directory]).bad
+
+
+async def test_the_journal_comes_back_by_itself(bench: Bench) -> None:
+    async with bench.journal(signer=SIGNER) as journal:
+        bench.disk.broken = True
+        with pytest.raises(JournalUnavailable):
+            await journal.write(read(1))
+        await asyncio.sleep(0.1)
+        assert not journal.healthy
+        bench.disk.broken = False
+        await eventually(lambda: journal.healthy)
+        assert await journal.write(read(2)) == 3
+    assert not verify([bench.directory]).bad
+
+
+async def test_notes_wait_for_the_disk_to_come_back(bench: Bench) -> None:
+    async with bench.journal() as journal:
+        bench.disk.broken = True
+        journal.note({"event": "grants-refused"})
+        await eventually(lambda: not journal.healthy)
+        bench.disk.broken = False
+        await eventually(lambda: journal.healthy)
+    assert bench.events == ["start", "grants-refused", "stop"]
+
+
+async def test_strangers_cannot_fill_the_memory_while_the_disk_is_away(bench: Bench) -> None:
+    async with bench.journal(process=Rate(10_000, 1), client=Rate(10_000, 1)) as journal:
+        bench.disk.broken = True
+        for _ in range(3000):
+            journal.refused_unauthenticated(STRANGER, "192.0.2.1")
+        await eventually(lambda: not journal.healthy)
+        assert len(journal._notes) + journal._queue.qsize() <= 1000
+        bench.disk.broken = False
+        await eventually(lambda: journal.healthy)
+    counted = sum(count["count"] for record in bench.records for count in record.get("counts", []))
+    assert bench.events.count("authentication-refused") + counted == 3000
+    assert not verify([bench.directory]).bad
+
+
+async def test_the_reserve_is_kept_for_essential_records(bench: Bench) -> None:
+    async with bench.journal(reserve=1000) as journal:
+        bench.disk.free = 999
+        with pytest.raises(JournalUnavailable, match="reserve"):
+            await journal.write({"event": "intent"})
+        assert not journal.healthy
+        refused, number = await asyncio.gather(
+            journal.write(read(1)), journal.write({"event": "outcome"}, essential=True), return_exceptions=True
+        )
+        assert isinstance(refused, JournalUnavailable)
+        assert number == 2
+        bench.disk.free = 1000
+        await eventually(lambda: journal.healthy)
+        assert await journal.write({"event": "intent"}) == 3
+    assert bench.events == ["start", "outcome", "intent", "stop"]
+
+
+async def test_the_stop_record_may_be_missing_but_closing_does_not_fail(bench: Bench) -> None:
+    async with bench.journal() as journal:
+        await journal.write(read(1))
+        bench.disk.full = 10
+    bench.disk.full = None
+    assert bench.files[0].read_bytes().count(b"\n") == 2
+    async with bench.journal():
+        pass
+    assert not verify([bench.directory]).bad
+
+
+async def test_a_removed_file_is_missed_and_a_new_chain_says_so(bench: Bench) -> None:
+    async with bench.journal() as journal:
+        await journal.write(read(1))
+        lost = journal.head
+        bench.files[0].unlink()
+        assert await journal.write(read(2)) == 2
+        assert journal.head.chain != lost.chain
+        assert bench.records[0]["chains"] == [{"chain": lost.chain, "seq": lost.seq, "hash": lost.hash}]
+    (missing,) = verify([bench.directory]).bad
+    assert (missing.chain, missing.what) == (lost.chain, "missing chain")
+
+
+async def test_a_new_chain_that_cannot_begin_is_tried_again_and_leaves_nothing_behind(bench: Bench) -> None:
+    async with bench.journal(patience=60) as journal:
+        await journal.write(read(1))
+        lost = journal.head
+        bench.files[0].unlink()
+        bench.disk.full = 100
+        for n in range(3):
+            with pytest.raises(JournalUnavailable):
+                await journal.write(read(n))
+        assert list(bench.directory.iterdir()) == []
+        bench.disk.full = None
+        await journal.write(read(4))
+        assert [each["chain"] for each in bench.records[0]["chains"]] == [lost.chain]
+
+
+@pytest.mark.parametrize("tail", [b"{", b'{"v":1,"chain":"x"', b"\x00" * 5000], ids=["brace", "half a record", "NULs"])
+async def test_half_a_line_of_a_dead_process_is_named_and_then_accepted(bench: Bench, tail: bytes) -> None:
+    async with bench.journal() as journal:
+        await journal.write(read(1))
+    (dead,) = bench.files
+    size = dead.stat().st_size
+    with dead.open("ab") as file:
+        file.write(tail)
+    assert verify([bench.directory]).bad[0].what == "torn"
+    async with bench.journal():
+        pass
+    async with bench.journal():
+        pass
+    start = [line for line in bench.files[1].read_bytes().splitlines() if b'"start"' in line]
+    assert b'"torn":[{"file":"%s","offset":%d,"length":%d}]' % (dead.name.encode(), size, len(tail)) in start[0]
+    report = verify([bench.directory])
+    assert [chain.torn for chain in report.chains if isinstance(chain, Sound)] == [len(tail), 0, 0]
+    # It is accepted as it was named, not as more, nor as less.
+    with dead.open("ab") as file:
+        file.write(b"x")
+    assert verify([bench.directory]).bad[0].what == "torn"
+
+
+async def test_a_damaged_last_record_is_not_passed_off_as_torn(bench: Bench) -> None:
+    async with bench.journal() as journal:
+        await journal.write(read(1))
+    (dead,) = bench.files
+    dead.write_bytes(dead.read_bytes().replace(b'"event":"stop"', b'"event":"step"'))
+    async with bench.journal():
+        pass
+    (bad,) = verify([bench.directory]).bad
+    assert (bad.seq, bad.what) == (3, "edited")
+
+
+async def test_what_a_living_process_is_writing_is_not_called_torn(bench: Bench) -> None:
+    async with bench.journal() as journal:
+        segment = journal._writer._segment
+        assert segment is not None
+        os.write(segment._fd, b'{"half')
+        async with bench.journal():
+            pass
+    newer = bench.files[1].read_bytes().splitlines()
+    assert b'"torn":[]' in newer[0]
+
+
+async def test_a_file_torn_in_its_very_first_line_is_accepted_too(bench: Bench) -> None:
+    async with bench.journal():
+        pass
+    (bench.directory / "20261122T115959Z-aaaaaaaa.000001.jsonl").write_bytes(b'{"v":1,')
+    async with bench.journal():
+        pass
+    assert not verify([bench.directory]).bad
+
+
+async def test_an_empty_file_and_strange_records_do_not_stop_a_start(bench: Bench) -> None:
+    bench.directory.mkdir()
+    (bench.directory / "empty.jsonl").touch()
+    (bench.directory / "strange.jsonl").write_bytes(b"x" * 200_000 + b"\n" + b"y" * 70_000)
+    async with bench.journal():
+        pass
+    start = next(record for record in map(str, bench.files[0].read_bytes().splitlines()))
+    assert '"length":70000' in start
+    assert '"offset":200001' in start
+
+
+async def test_a_folder_that_cannot_be_used_is_told_when_opening(tmp_path: Path) -> None:
+    (tmp_path / "audit").touch()
+    with pytest.raises(JournalUnavailable, match="File exists"):
+        await Journal.open(JournalSettings(ChainSettings(tmp_path / "audit")), clock=Bench(tmp_path).clock)
+
+
+async def test_a_fault_without_words_of_the_operating_system_is_told_by_its_kind(bench: Bench) -> None:
+    async with bench.journal(patience=60) as journal:
+        bench.disk.free = None  # type: ignore[assignment] # a fault that nobody foresaw
+        with pytest.raises(JournalUnavailable, match="TypeError"):
+            await journal.write(read(1))
+        bench.disk.free = 10**12
+        assert await journal.write(read(1)) == 2
+
+
+def test_a_segment_that_cannot_be_named_leaves_no_file(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        Segment(tmp_path, "a.jsonl", put=os.write, sync=os.fdatasync)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
+
+
+async def test_the_real_disk_is_asked_for_its_free_space(bench: Bench) -> None:
+    settings = JournalSettings(ChainSettings(bench.directory), reserve=1)
+    journal = await Journal.open(settings, clock=bench.clock)
+    assert await journal.write(read(1)) == 2
+    await journal.close()
+    assert Platform().free_bytes(bench.directory) > 0
+    with pytest.raises(OSError, match=os.strerror(errno.ENOENT)):
+        Platform().free_bytes(bench.directory / "nowhere")
