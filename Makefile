@@ -24,7 +24,7 @@ help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: $(READY) ## the sandbox and its tour; stays up for trying by hand, unless CI=true
-	$(BIN)/pkb-gateway sandbox --tour
+	$(BIN)/pkb-gateway sandbox --tour $(if $(filter true,$(CI)),--port 0 --admin-port 0 --pkb-port 0,--stay)
 
 serve: $(READY) ## the gateway with your own files: make serve CONFIG=config/gateway.toml
 	$(BIN)/pkb-gateway serve --config "$(CONFIG)"

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from aiohttp import web
 
@@ -14,7 +15,9 @@ from gateway.flow.request import Quota
 from gateway.flow.tasks import Task
 from gateway.partner.headers import Preference
 
-FHIR_JSON = "application/fhir+json"
+FHIR_JSON: Final = "application/fhir+json"
+CODE: Final = web.ResponseKey("code", str)
+"""Where a response carries its error code, for log and metrics."""
 
 Headers = Mapping[str, str]
 Resource = dict[str, object]
@@ -55,7 +58,9 @@ class Answers:
         extra = dict(headers or {})
         if wait is not None:
             extra["Retry-After"] = str(wait)
-        return _fhir(entry.status, self.outcome_body(code, detail, expression), extra)
+        response = _fhir(entry.status, self.outcome_body(code, detail, expression), extra)
+        response[CODE] = code.value
+        return response
 
     def appointment(self, sighting: Sighting, preference: Preference, headers: Headers) -> web.Response:
         """Answer with PKB's copy, or with as much of it as was asked for (RFC 7240)."""

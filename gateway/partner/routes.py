@@ -11,6 +11,7 @@ from gateway.domain.codes import Code
 from gateway.flow import records
 from gateway.flow.ports import JournalUnavailable
 from gateway.partner.access_tokens import AccessTokens, Identity, TokenExpired, TokenInvalid, TokenMissing
+from gateway.partner.answers import CODE
 from gateway.partner.arrival import Arrival, arrival, read_body
 from gateway.partner.desk import Desk, Stop
 from gateway.partner.documents import Documents
@@ -30,15 +31,28 @@ from gateway.partner.token_endpoint import (
 from gateway.partner.visit import Visit
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One answered request, for log and metrics."""
+
+    route: str
+    customer: str | None
+    status: int
+    code: str | None
+    seconds: float
+    request_id: str
+    correlation_id: str | None
+
+
 @dataclass(slots=True)
 class Api:
-    """The partner-facing API. `observe` is told route, customer, status and seconds of every request."""
+    """The partner-facing API. `observe` is told of every request that was answered."""
 
     desk: Desk
     tokens: AccessTokens
     token_endpoint: TokenEndpoint
     documents: Documents
-    observe: Callable[[str, str | None, int, float], None]
+    observe: Callable[[Seen], None]
     draining: bool = False
     in_flight: int = field(default=0)
 
@@ -54,7 +68,16 @@ class Api:
         finally:
             self.in_flight -= 1
         elapsed = asyncio.get_running_loop().time() - received
-        self.observe(route.name if route else "none", matched.customer if matched else None, response.status, elapsed)
+        seen = Seen(
+            route.name if route else "none",
+            matched.customer if matched else None,
+            response.status,
+            response.get(CODE),
+            elapsed,
+            came.request_id,
+            came.correlation_id,
+        )
+        self.observe(seen)
         return response
 
     async def _answer(
@@ -155,18 +178,23 @@ class Api:
 
     def malformed(self, reason: str, request_id: str, peer: str) -> bytes:
         """Record bytes that were no request, and give the body of the answer."""
-        self.desk.ledger.refused_unauthenticated(
-            {
-                "event": "refused",
-                "request_id": request_id,
-                "decision": "refuse",
-                "code": Code.MALFORMED_REQUEST.value,
-                "client": peer,
-                "now": records.moment(self.desk.clock()),
-            },
-            peer,
-        )
-        return self.desk.answers.outcome_body(Code.MALFORMED_REQUEST, reason)
+        return self._without_request(Code.MALFORMED_REQUEST, reason, request_id, peer)
+
+    def faulted(self, request_id: str, peer: str) -> bytes:
+        """Record that the gateway failed, and give the body of the answer."""
+        return self._without_request(Code.INTERNAL, "", request_id, peer)
+
+    def _without_request(self, code: Code, detail: str, request_id: str, peer: str) -> bytes:
+        record = {
+            "event": "refused",
+            "request_id": request_id,
+            "decision": "refuse",
+            "code": code.value,
+            "client": peer,
+            "now": records.moment(self.desk.clock()),
+        }
+        self.desk.ledger.refused_unauthenticated(record, peer)
+        return self.desk.answers.outcome_body(code, detail)
 
     def _unproven(self, came: Arrival, matched: Match | None, route: Route | None, now: datetime) -> records.Record:
         return {
