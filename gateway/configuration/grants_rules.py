@@ -119,7 +119,7 @@ def _customer(entries: Entries, place: Place, table: CustomerTable) -> Iterator[
     if entries.routes is not None and table.route is not None and table.route not in entries.routes:
         yield Complaint((*place, "route"), _unknown(table.route, "route", entries.routes) + " in gateway.toml")
     if table.time_zone is not None and time_zone(table.time_zone) is None:
-        hint = words.near(table.time_zone, {name.casefold(): name for name in available_timezones()})
+        hint = words.near(table.time_zone, available_timezones())
         message = f'{words.echo(table.time_zone)} is not a time zone such as "Europe/London"'
         yield Complaint((*place, "time_zone"), message + hint)
 

@@ -111,7 +111,7 @@ class GrantsWatcher:
                 seen = await self._in(thread, self._identities)
                 if not (asked or again) and seen == self._seen:
                     continue
-                result = await self._read(thread)
+                result = await self._read(thread, asked=asked)
                 tried = clock()
                 await self._take(result, asked=asked)
 
@@ -121,18 +121,20 @@ class GrantsWatcher:
         except TimeoutError:
             return
 
-    async def _read(self, thread: ThreadPoolExecutor) -> Grants | tuple[Problem, ...]:
+    async def _read(self, thread: ThreadPoolExecutor, *, asked: bool) -> Grants | tuple[Problem, ...]:
         """Load until the file stands still."""
         loop = asyncio.get_running_loop()
         for _ in range(RESTLESS):
             self._seen = await self._in(thread, self._identities)
-            before = await self._in(thread, self._digest)
+            before = await self._in(thread, self._digests)
+            if before == self._in_force() and not asked:
+                return self.current
             settled = loop.time() + self._settle
             result = await self._in(thread, self._attempt)
             await asyncio.sleep(max(0.0, settled - loop.time()))
-            if await self._in(thread, self._digest) != before:
+            if await self._in(thread, self._digests) != before:
                 continue
-            if isinstance(result, tuple) or result.digest == before:
+            if isinstance(result, tuple) or result.digest == before[0]:
                 return result
         return (Problem(self._path, 1, "(file)", "keeps changing while it is read"),)
 
@@ -164,11 +166,12 @@ class GrantsWatcher:
     def _identities(self) -> tuple[Identity | None, ...]:
         return (identity(self._path), *(identity(path) for path in sorted(self.current.keys)))
 
-    def _digest(self) -> str | None:
-        try:
-            return hashlib.sha256(self._path.read_bytes()).hexdigest()
-        except (OSError, ValueError):
-            return None
+    def _digests(self) -> tuple[str | None, ...]:
+        """What the file and the key files in force hold at this moment."""
+        return tuple(_digest(path) for path in (self._path, *sorted(self.current.keys)))
+
+    def _in_force(self) -> tuple[str | None, ...]:
+        return (self.current.digest, *(digest for _, digest in sorted(self.current.key_digests.items())))
 
     def _attempt(self) -> Grants | tuple[Problem, ...]:
         try:
@@ -181,3 +184,10 @@ class GrantsWatcher:
 
     async def _in(self, thread: ThreadPoolExecutor, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(thread, call)
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except (OSError, ValueError):
+        return None

@@ -54,8 +54,9 @@ def kind_of(value: object) -> str:
 
 def near(word: str, known: Iterable[str]) -> str:
     """Give `; did you mean "x"?` when one of the known words is close, else nothing."""
-    close = difflib.get_close_matches(word.casefold(), sorted(known), n=1, cutoff=0.6)
-    return f"; did you mean {echo(close[0])}?" if close else ""
+    folded = {each.casefold(): each for each in sorted(known)}
+    close = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
+    return f"; did you mean {echo(folded[close[0]])}?" if close else ""
 
 
 def listed(words: Iterable[str], last: str = "or") -> str:
