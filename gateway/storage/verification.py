@@ -218,20 +218,23 @@ def _listen(record: Record, path: Path, sayings: _Sayings) -> None:
 def _lines(segments: Sequence[_Segment], torn: Mapping[tuple[str, int], int], pause: Pause | None) -> Iterator[Line]:
     for segment in segments:
         name, number, offset = segment.path.name, 0, 0
-        try:
-            with segment.path.open("rb") as file:
-                while line := file.readline(LINE_BYTES):
-                    number += 1
-                    if not line.endswith(b"\n") and pause is not None and (name, offset) not in torn:
-                        for seconds in _PAUSES:
-                            pause(seconds)
-                            line += file.readline(LINE_BYTES - len(line))
-                            if line.endswith(b"\n"):
-                                break
-                    yield name, number, line
-                    offset += len(line)
-        except OSError as error:
-            raise Unreadable(f"{segment.path}: {error.strerror}") from error
+        with segment.path.open("rb") as file:
+            while line := file.readline(LINE_BYTES):
+                number += 1
+                if not line.endswith(b"\n") and pause is not None and (name, offset) not in torn:
+                    line += _rest_of_line(file, LINE_BYTES - len(line), pause)
+                yield name, number, line
+                offset += len(line)
+
+
+def _rest_of_line(file: BinaryIO, size: int, pause: Pause) -> bytes:
+    rest = b""
+    for seconds in _PAUSES:
+        pause(seconds)
+        rest += file.readline(size - len(rest))
+        if rest.endswith(b"\n"):
+            break
+    return rest
 
 
 def _base64url(text: str) -> bytes:

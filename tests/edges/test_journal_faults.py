@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,41 @@ async def test_what_a_living_process_is_writing_is_not_called_torn(bench: Bench)
             pass
     newer = bench.files[1].read_bytes().splitlines()
     assert b'"torn":[]' in newer[0]
+
+
+WRITER = """
+import asyncio, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from gateway.storage.journal import Journal, JournalSettings
+from gateway.storage.journal_chain import ChainSettings
+
+async def main():
+    settings = JournalSettings(ChainSettings(Path(sys.argv[1])))
+    journal = await Journal.open(settings, clock=lambda: datetime.now(UTC))
+    while True:
+        numbers = await asyncio.gather(*(journal.write({"event": "read"}) for _ in range(50)))
+        print(max(numbers), flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_killed_process_has_lost_nothing_that_it_was_told_is_durable(bench: Bench) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", WRITER, str(bench.directory), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    for _ in range(5):
+        await process.stdout.readline()
+    process.kill()
+    told = [int(line) for line in (await process.stdout.read()).splitlines()]
+    await process.wait()
+    async with bench.journal() as journal:
+        assert journal.healthy
+    report = verify([bench.directory])
+    assert not report.bad
+    assert max(chain.records for chain in report.chains) >= max([251, *told])
 
 
 async def test_a_file_torn_in_its_very_first_line_is_accepted_too(bench: Bench) -> None:
