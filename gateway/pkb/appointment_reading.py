@@ -125,11 +125,16 @@ def parse_instant(text: str) -> datetime | None:
 
 
 def is_location(actor: Object, document: Object) -> bool:
-    """Whether an actor is a place: by its type, its reference, or PKB's extension, the only way in FHIR STU3."""
-    return _kind(actor, document) == "Location" or any(
+    """Whether an actor is a place: by its type, its reference, or PKB's extension, the only way in FHIR STU3.
+
+    A patient never is, whatever else is said of it: a place may be replaced by a change, a patient must not.
+    """
+    kind = _kind(actor, document)
+    marked = any(
         extension.get("url") == ACTOR_TYPE and "Location" in extension.values()
         for extension in _objects(actor, "extension")
     )
+    return kind == "Location" or (marked and kind != "Patient")
 
 
 def _check_identity(document: Object, kind: str, id_: str) -> None:

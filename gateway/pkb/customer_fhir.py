@@ -3,6 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -193,7 +194,9 @@ class CustomerFhir:
             self._credentials.drop(token)
         if answer.status == 201:
             # Somebody deleted the appointment in between and PKB made it anew: a person has to look.
-            self._alarm("write-created", route=self._route, appointment=before.id, status=answer.status)
+            # An alarm that cannot be given must not hide that bytes have left.
+            with suppress(Exception):
+                self._alarm("write-created", route=self._route, appointment=before.id, status=answer.status)
         return _written(answer, before, copy) if answer.status == 200 else write_of_status(answer.status)
 
     async def _put(self, before: Appointment, body: bytes, deadline: float) -> tuple[str, Answer]:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from ssl import SSLContext
 from typing import Any
 
 REASONS = {200: "OK", 201: "Created", 404: "Not Found"}
@@ -54,10 +55,11 @@ class RawUpstream:
     replies: dict[str, list[Reply]] = field(default_factory=lambda: defaultdict(list))
     """By `METHOD /path`; the last one is given again and again."""
     connections: int = 0
+    scheme: str = "http"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def on(self, request: str, *replies: Reply) -> None:
         self.replies[request] = list(replies)
@@ -100,8 +102,8 @@ class RawUpstream:
 
 
 @asynccontextmanager
-async def raw_upstream() -> AsyncIterator[RawUpstream]:
-    upstream = RawUpstream()
+async def raw_upstream(tls: SSLContext | None = None) -> AsyncIterator[RawUpstream]:
+    upstream = RawUpstream(scheme="http" if tls is None else "https")
     open_: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -109,7 +111,7 @@ async def raw_upstream() -> AsyncIterator[RawUpstream]:
         open_.add(task)
         task.add_done_callback(open_.discard)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
     upstream.port = server.sockets[0].getsockname()[1]
     try:
         yield upstream

@@ -47,6 +47,11 @@ def soon(seconds: float = 5.0) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
+async def settled(credentials: Credentials) -> None:
+    if credentials._fetching is not None:
+        await asyncio.wait({credentials._fetching})
+
+
 async def test_the_token_is_asked_for_in_the_body(credentials: Credentials, server: RawUpstream) -> None:
     server.on("POST /token", granted("t1"))
 
@@ -92,12 +97,12 @@ async def test_a_token_is_replaced_ahead_of_its_end_while_it_is_used(
     await credentials.token(soon())
     clock.now = 79.9
     assert await credentials.token(soon()) == "t1"
-    await asyncio.sleep(0.05)
+    await settled(credentials)
     assert server.count("POST /token") == 1
 
     clock.now = 80.0
     assert await credentials.token(soon()) == "t1"
-    await asyncio.sleep(0.05)
+    await settled(credentials)
 
     assert await credentials.token(soon()) == "t2"
     assert server.count("POST /token") == 2
@@ -111,12 +116,12 @@ async def test_a_replacement_that_fails_is_tried_again_a_second_later(
     clock.now = 85.0
     for _ in range(3):
         assert await credentials.token(soon()) == "t1"
-        await asyncio.sleep(0.02)
+        await settled(credentials)
     assert server.count("POST /token") == 2
 
     clock.now = 86.0
     assert await credentials.token(soon()) == "t1"
-    await asyncio.sleep(0.05)
+    await settled(credentials)
 
     assert await credentials.token(soon()) == "t2"
 

@@ -245,11 +245,12 @@ async def test_a_read_without_time_is_not_begun(bench: Bench) -> None:
     assert bench.upstream.count(GET) == 1
 
 
-async def test_a_retry_that_would_be_too_late_is_not_made(bench: Bench) -> None:
+async def test_a_retry_that_would_be_too_late_is_not_made(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.pkb.answers.SHORTEST_PAUSE", 60.0)
     await bench.read()
     bench.upstream.on(GET, reply(503))
 
-    assert (await bench.fault(0.04)).code is Code.UPSTREAM_UNAVAILABLE
+    assert (await bench.fault()).code is Code.UPSTREAM_UNAVAILABLE
     assert bench.upstream.count(GET) == 2
 
 
@@ -469,6 +470,20 @@ async def test_an_appointment_made_by_a_write_is_alarmed(bench: Bench) -> None:
     assert bench.alarms == [("write-created", {"route": "airedale-box", "appointment": "a1", "status": 201})]
 
 
+async def test_an_alarm_that_fails_does_not_hide_the_doubt(bench: Bench) -> None:
+    bench.upstream.on(PUT, reply(201, cancelled()))
+    sighting = await bench.sighting()
+
+    def broken(event: str, /, **facts: object) -> None:
+        raise OSError(event)
+
+    async with HttpClient("gateway/test") as http:
+        settings = BoxSettings(f"{bench.upstream.url}/fhir", TokenSettings(f"{bench.upstream.url}/token", "g", "s"))
+        box = CustomerFhir("airedale-box", settings, http, lambda: 0.0, broken)
+
+        assert isinstance(await box.write(CUSTOMER, CANCEL, sighting, soon()), Doubt)
+
+
 async def test_a_write_refused_for_its_token_drops_the_token(bench: Bench) -> None:
     bench.upstream.on(PUT, reply(401))
     await bench.write()
@@ -605,7 +620,7 @@ async def test_requests_that_came_with_too_little_time_never_open_the_breaker(be
 
 
 async def test_timeouts_with_enough_time_open_the_breaker(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.pkb.customer_fhir.FAIR_SECONDS", 0.04)
+    monkeypatch.setattr("gateway.pkb.customer_fhir.FAIR_SECONDS", -60.0)
     bench.upstream.on(GET, reply(200, appointment(), wait=1))
     await asyncio.gather(*(bench.read(0.05) for _ in range(20)), return_exceptions=True)
 

@@ -3,9 +3,17 @@ import gzip
 import socket
 import ssl
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
 
 import aiohttp
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
+from cryptography.x509.oid import NameOID
 from yarl import URL
 
 from gateway.pkb.http import (
@@ -220,6 +228,54 @@ async def test_a_failed_tls_handshake_is_no_connection(http: HttpClient, upstrea
         await http.send("PUT", url, {}, soon(0.5), body=b"{}", alone=True)
 
     assert upstream.heard == []
+
+
+def certificate(folder: Path, name: x509.GeneralName) -> Path:
+    """A self-signed certificate and its key in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "box")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([name]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / "box.pem"
+    file.write_bytes(
+        made.public_bytes(Encoding.PEM)
+        + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return file
+
+
+@pytest.mark.parametrize(
+    ("name", "trusted", "sent"),
+    [
+        pytest.param(x509.IPAddress(IPv4Address("127.0.0.1")), True, True, id="trusted and rightly named"),
+        pytest.param(x509.IPAddress(IPv4Address("127.0.0.1")), False, False, id="not trusted"),
+        pytest.param(x509.DNSName("other.example"), True, False, id="of another name"),
+    ],
+)
+async def test_a_certificate_is_verified_before_anything_is_sent(
+    tmp_path: Path, name: x509.GeneralName, *, trusted: bool, sent: bool
+) -> None:
+    file = certificate(tmp_path, name)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(file)
+    trust = ssl.create_default_context(cafile=file) if trusted else None
+
+    async with raw_upstream(tls) as upstream, HttpClient("gateway/test", ssl_context=trust) as http:
+        upstream.on("PUT /thing", reply(200, b"{}"))
+        sending = http.send("PUT", thing(upstream), {}, soon(), body=b"{}", alone=True)
+        if sent:
+            assert (await sending).status == 200
+        else:
+            with pytest.raises(NotConnected):
+                await sending
+
+    assert upstream.count("PUT /thing") == int(sent)
 
 
 async def test_a_deadline_that_has_passed_sends_nothing(http: HttpClient, upstream: RawUpstream) -> None:

@@ -58,6 +58,7 @@ def test_a_whole_appointment_is_told() -> None:
         pytest.param({"versionId": "17"}, {"GENERAL_HEALTH"}, id="none"),
         pytest.param(meta((f"{PKB}/codesystem/other", "X")), {"GENERAL_HEALTH"}, id="of another system"),
         pytest.param(meta((LABEL, "SEXUAL_HEALTH")), {"SEXUAL_HEALTH"}, id="one"),
+        pytest.param({"versionId": "17", "security": [{"code": "N"}]}, {"GENERAL_HEALTH"}, id="of no system"),
         pytest.param(meta((LABEL, "A"), ("http://x", "N"), (LABEL, "B")), {"A", "B"}, id="several, unknown ones too"),
     ],
 )
@@ -236,6 +237,12 @@ def test_sources(given_meta: Any, organisations: tuple[str, ...], teams: tuple[s
         ),
         pytest.param(participant(display="A", extension=[{"url": "x", "valueCode": "Location"}]), (), id="another one"),
         pytest.param(participant("Practitioner/1", display="A"), (), id="staff"),
+        pytest.param(participant("Patient/p1", type="Location", display="A"), (), id="a patient called a place"),
+        pytest.param(
+            participant("Patient/p1", extension=[{"url": ACTOR_TYPE, "valueCode": "Location"}]),
+            (),
+            id="a patient marked as a place",
+        ),
     ],
 )
 def test_locations(actor: Any, found: tuple[str | None, ...]) -> None:
@@ -251,6 +258,7 @@ def test_locations(actor: Any, found: tuple[str | None, ...]) -> None:
             {"coding": [{"system": CANCEL_REASON_SYSTEM, "code": code} for code in ("pat", "prov")]}, None, id="two"
         ),
         pytest.param({"text": "moved"}, None, id="text"),
+        pytest.param({"coding": [{"code": "pat"}, {"display": "x"}]}, None, id="of no system"),
     ],
 )
 def test_the_reason_of_a_cancel(reason: Any, code: str | None) -> None:
@@ -277,6 +285,13 @@ def number(value: str) -> dict[str, str]:
         ),
         pytest.param(
             {"identifier": [number("1"), number("1")]}, "1", date(1960, 2, 29), "Organization/airedale", id="one, twice"
+        ),
+        pytest.param(
+            {"identifier": [{"value": "1"}, {"system": NHS_NUMBER}]},
+            None,
+            date(1960, 2, 29),
+            "Organization/airedale",
+            id="half identifiers",
         ),
         pytest.param({"birthDate": "1960"}, "9990548609", None, "Organization/airedale", id="a year"),
         pytest.param({"birthDate": "1961-02-29"}, "9990548609", None, "Organization/airedale", id="no such day"),
