@@ -15,8 +15,8 @@ _JSON_TYPES: Final = {"string": str, "boolean": bool, "integer": int, "array": l
 def schemas() -> dict[str, str]:
     """The name and the text of every schema."""
     return {
-        "gateway.schema.json": _text(settings_shape().json_schema(), "Settings of the gateway"),
-        "grants.schema.json": _text(grants_shape().json_schema(), "Who may act for whom"),
+        "gateway.schema.json": _text(settings_shape().json_schema, "Settings of the gateway"),
+        "grants.schema.json": _text(grants_shape().json_schema, "Who may act for whom"),
     }
 
 

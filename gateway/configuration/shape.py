@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 from pydantic import Field, PlainValidator, TypeAdapter, ValidationError, ValidationInfo, WithJsonSchema
@@ -47,8 +48,9 @@ class Shape(Generic[T]):
     def __init__(self, type_: Any) -> None:
         self._adapter: TypeAdapter[T] = TypeAdapter(type_)
 
+    @cached_property
     def json_schema(self) -> dict[str, Any]:
-        """Describe the shape for editors (JSON Schema 2020-12)."""
+        """The shape for editors (JSON Schema 2020-12), and for messages that name the keys there are."""
         return self._adapter.json_schema(by_alias=True)
 
     def read(self, values: Mapping[str, Any], reading: Reading) -> T | list[Complaint]:
@@ -56,7 +58,7 @@ class Shape(Generic[T]):
         try:
             return self._adapter.validate_python(dict(values), context=reading)
         except ValidationError as error:
-            schema = self.json_schema()
+            schema = self.json_schema
             return [_complaint(schema, dict(each)) for each in error.errors(include_url=False)]
 
 
