@@ -163,7 +163,7 @@ class Gateway:
     api: Api
     watcher: GrantsWatcher
     journal: Journal
-    state: State
+    tasks: TaskBook
     open_writes: OpenWrites
     partner_port: int = 0
     admin_port: int = 0
@@ -210,6 +210,7 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         await news.loaded(grants, "")
         upstreams = await _open_upstreams(settings, metrics, stack)
         gateway = _assemble(settings, Registry(watcher), journal, state, upstreams, metrics)
+        stack.push_async_callback(gateway.tasks.close)
         stack.push_async_callback(gateway.open_writes.close)
         watching = asyncio.create_task(watcher.run())
         stack.push_async_callback(_cancelled, watching)
@@ -274,7 +275,7 @@ def _assemble(
 ) -> Gateway:
     limits = settings.limits
     veil = Pseudonyms(settings.audit.pseudonym_key_id, settings.audit.pseudonym_key.reveal().encode())
-    tasks = TaskBook()
+    tasks = TaskBook(state, settings.state.keep, lambda task: _log.error("task not kept", task=task.id))
     open_writes = OpenWrites(
         upstreams,
         journal,
@@ -316,7 +317,7 @@ def _assemble(
         documents=Documents(answers, keys, __version__, os.environ.get("PKB_GATEWAY_COMMIT", "unknown"), RELEASED),
         observe=observe,
     )
-    return Gateway(api, registry.watcher, journal, state, open_writes)
+    return Gateway(api, registry.watcher, journal, tasks, open_writes)
 
 
 async def _open_ports(settings: Settings, gateway: Gateway, metrics: Metrics, stack: AsyncExitStack) -> None:

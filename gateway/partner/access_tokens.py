@@ -202,11 +202,11 @@ def _lifetime_fault(token: Unproven) -> Fault | None:
 
 
 def _claims_fault(token: Unproven) -> Fault | None:
-    """Ours name the partner twice, and themselves (RFC 9068 §2.2)."""
+    """Ours name the partner and themselves; `client_id` (RFC 9068 §2.2) may be absent, but never another's."""
     claims = token.claims
-    if any(short_text(claims.get(name), ID_LENGTH) is None for name in ("sub", "client_id", "jti")):
+    if any(short_text(claims.get(name), ID_LENGTH) is None for name in ("sub", "jti")):
         return Fault.CLAIMS
-    return None if claims["sub"] == claims["client_id"] else Fault.CLAIMS
+    return None if claims.get("client_id", claims["sub"]) == claims["sub"] else Fault.CLAIMS
 
 
 @dataclass(frozen=True, slots=True)

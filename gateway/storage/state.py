@@ -33,6 +33,14 @@ _STEPS: Final = (
         ) STRICT, WITHOUT ROWID""",
         "CREATE INDEX seen_jti_expires ON seen_jti (expires)",
     ),
+    (
+        """CREATE TABLE task (
+            id TEXT NOT NULL PRIMARY KEY,
+            updated INTEGER NOT NULL,
+            body TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX task_updated ON task (updated)",
+    ),
 )
 """Steps of the schema, in order; `user_version` counts those taken. Add, never edit."""
 
@@ -74,6 +82,24 @@ class State:
         # One statement, so that of two processes with the same `jti` exactly one is told that it was new.
         insert = "INSERT INTO seen_jti (issuer, jti, expires) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
         return await self._change(insert, (issuer, jti, expires)) == 1
+
+    async def keep_task(self, task: str, body: str, updated: datetime) -> None:
+        """Keep a Task as it now is; `body` is the caller's own wording of it."""
+        await self._change(
+            "INSERT OR REPLACE INTO task (id, updated, body) VALUES (?, ?, ?)", (task, int(updated.timestamp()), body)
+        )
+
+    async def find_task(self, task: str) -> str | None:
+        """Find a Task that was kept."""
+        try:
+            rows = list(await self._connection.execute_fetchall("SELECT body FROM task WHERE id = ?", (task,)))
+        except (sqlite3.Error, ValueError) as error:
+            raise StateUnavailable("the state file cannot answer") from error
+        return str(rows[0][0]) if rows else None
+
+    async def forget_tasks(self, before: datetime) -> None:
+        """Remove the Tasks that were last touched before a moment."""
+        await self._change("DELETE FROM task WHERE updated < ?", (int(before.timestamp()),))
 
     async def _forget(self, now: datetime) -> None:
         moment = now.timestamp()

@@ -1,33 +1,120 @@
-"""Tasks, kept in memory for as long as there is room."""
+"""Tasks: in memory while it has room, and in the state file for as long as it keeps them."""
 
+import asyncio
+import json
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Final, Protocol
 
+from gateway.domain.grant import Operation
+from gateway.domain.outcome import TaskStatus
+from gateway.flow.ports import StateUnavailable
 from gateway.flow.tasks import Task
 
-ROOM: Final = 100_000
-"""Ended Tasks kept; the oldest go first. Open ones are never forgotten."""
+ROOM: Final = 10_000
+"""Ended Tasks held in memory; the oldest go first. Open ones stay."""
+
+CLEAN_EVERY: Final = timedelta(hours=1)
+
+
+class Shelf(Protocol):
+    """Where Tasks outlive the process. Its methods raise StateUnavailable."""
+
+    async def keep_task(self, task: str, body: str, updated: datetime) -> None:
+        """Keep one."""
+        ...
+
+    async def find_task(self, task: str) -> str | None:
+        """Find one."""
+        ...
+
+    async def forget_tasks(self, before: datetime) -> None:
+        """Remove old ones."""
+        ...
 
 
 @dataclass(slots=True)
 class TaskBook:
-    """The Tasks of one process."""
+    """The Tasks of one process. `lost` is told of every Task that could not be put on the shelf."""
 
+    shelf: Shelf
+    keep: timedelta
+    lost: Callable[[Task], None]
     room: int = ROOM
     _open: dict[str, Task] = field(default_factory=dict)
     _ended: OrderedDict[str, Task] = field(default_factory=OrderedDict)
+    _saving: set[asyncio.Task[None]] = field(default_factory=set)
+    _cleaned: datetime | None = None
 
     async def put(self, task: Task) -> None:
-        """Keep a Task as it now is."""
+        """Keep a Task as it now is. Never raises: the audit stream, not this book, is the truth."""
         if task.open:
             self._open[task.id] = task
-            return
-        self._open.pop(task.id, None)
-        self._ended[task.id] = task
-        while len(self._ended) > self.room:
-            self._ended.popitem(last=False)
+        else:
+            self._open.pop(task.id, None)
+            self._ended[task.id] = task
+            while len(self._ended) > self.room:
+                self._ended.popitem(last=False)
+        # An intent on its way ends in a moment; only what lasts is worth a write to the disk.
+        if task.outcome is not None:
+            saving = asyncio.create_task(self._save(task))
+            self._saving.add(saving)
+            saving.add_done_callback(self._saving.discard)
 
     async def get(self, task: str) -> Task | None:
-        """Find a Task."""
-        return self._open.get(task) or self._ended.get(task)
+        """Find a Task. Raises StateUnavailable."""
+        held = self._open.get(task) or self._ended.get(task)
+        if held is not None:
+            return held
+        body = await self.shelf.find_task(task)
+        return None if body is None else _read(body)
+
+    async def close(self) -> None:
+        """Wait until everything is on the shelf."""
+        await asyncio.gather(*self._saving)
+
+    async def _save(self, task: Task) -> None:
+        try:
+            await self.shelf.keep_task(task.id, _write(task), task.updated)
+            if self._cleaned is None or task.updated - self._cleaned >= CLEAN_EVERY:
+                self._cleaned = task.updated
+                await self.shelf.forget_tasks(task.updated - self.keep)
+        except StateUnavailable:
+            self.lost(task)
+
+
+def _write(task: Task) -> str:
+    return json.dumps(
+        {
+            "id": task.id,
+            "partner": task.partner,
+            "customer": task.customer,
+            "appointment": task.appointment,
+            "operation": task.operation.value,
+            "status": task.status.value,
+            "requested": task.requested.isoformat(),
+            "updated": task.updated.isoformat(),
+            "code": task.code,
+            "outcome": task.outcome,
+            "version": task.version,
+        }
+    )
+
+
+def _read(body: str) -> Task:
+    told = json.loads(body)
+    return Task(
+        id=told["id"],
+        partner=told["partner"],
+        customer=told["customer"],
+        appointment=told["appointment"],
+        operation=Operation(told["operation"]),
+        status=TaskStatus(told["status"]),
+        requested=datetime.fromisoformat(told["requested"]),
+        updated=datetime.fromisoformat(told["updated"]),
+        code=told["code"],
+        outcome=told["outcome"],
+        version=told["version"],
+    )
