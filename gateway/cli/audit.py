@@ -7,13 +7,16 @@ from typing import Final
 
 import click
 
+from gateway.configuration.problems import ConfigurationRefused
+from gateway.configuration.settings_file import load_settings
+from gateway.configuration.settings_words import INSECURE_FLAGS
 from gateway.domain.chain import EXPLANATION, Bad, Sound
 from gateway.storage.following import follow, last_lines
 from gateway.storage.verification import Unreadable, read_checkpoints, read_keys, verify
 
 _EXISTING = click.Path(path_type=Path)
 _FILE = click.Path(path_type=Path, dir_okay=False)
-_DIRECTORY: Final = Path("var/audit")
+_CONFIG: Final = Path("config/gateway.toml")
 
 
 @click.group("audit")
@@ -63,16 +66,18 @@ def _sentence(chain: Sound | Bad, *, signatures: bool) -> str:
 
 
 @audit.command("tail")
-@click.argument("path", default=_DIRECTORY, type=_EXISTING)
+@click.argument("path", required=False, type=_EXISTING)
+@click.option("--config", type=_FILE, default=_CONFIG, show_default=True, help="Settings that name the folder.")
 @click.option("--lines", "count", default=10, show_default=True, type=click.IntRange(0), help="Records to begin with.")
 @click.option("--follow/--no-follow", "endless", default=True, help="Wait for more.")
-def tail(path: Path, count: int, *, endless: bool) -> None:
+def tail(path: Path | None, config: Path, count: int, *, endless: bool) -> None:
     """Print the last records of a file or folder, then new ones as they are written."""
     try:
+        path = path or load_settings(config, allowed=frozenset(INSECURE_FLAGS), secrets=False).audit.directory
         lines, ends = last_lines(path, count)
         for line in lines:
             click.echo(line, nl=False)
         for line in follow(path, ends, time.sleep) if endless else ():
             click.echo(line, nl=False)
-    except Unreadable as error:
+    except (ConfigurationRefused, Unreadable) as error:
         raise click.ClickException(str(error)) from error

@@ -365,6 +365,7 @@ def test_tail_prints_the_last_whole_lines(folder: Path) -> None:
     assert result.exit_code == 0
     assert [json.loads(line)["seq"] for line in result.output.splitlines()] == [7, 8]
     assert CliRunner().invoke(audit, ["tail", str(folder / "nowhere"), "--no-follow"]).exit_code == 1
+    assert CliRunner().invoke(audit, ["tail", "--config", str(folder / "nowhere.toml")]).exit_code == 1
 
 
 def test_new_lines_of_old_and_new_files_are_followed(folder: Path) -> None:
