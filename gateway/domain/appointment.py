@@ -114,6 +114,10 @@ class Appointment:
     """The display of each Location that takes part."""
     identifiers: frozenset[Coding] = frozenset()
     """Business identifiers as system and value."""
+    placer_id: str | None = None
+    """What PKB's HL7 side calls the appointment (SCH-1.1); None where the route has no such name, or not exactly one."""
+    participants: tuple[str | None, ...] = ()
+    """The display of each participant that is neither the patient nor a Location, in order."""
 
     def __post_init__(self) -> None:
         """Without a privacy label an appointment is what PKB takes it to be, or every grant would cover it."""

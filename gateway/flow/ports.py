@@ -47,11 +47,22 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """PKB took the message (HL7 `AA`); only a read can tell whether it did anything with it."""
+
+    ack: str
+    control_id: str
+    """MSH-10 of the message."""
+
+
+@dataclass(frozen=True, slots=True)
 class Turned:
     """PKB turned the write down; nothing was changed."""
 
     code: Code
-    status: int
+    status: int | str
+    """The HTTP status, or the HL7 acknowledgement code."""
+    control_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +77,8 @@ class Doubt:
     """Bytes have left and the answer proves nothing. Only a read can tell."""
 
     reason: str
-    status: int | None = None
+    status: int | str | None = None
+    control_id: str | None = None
 
 
 WriteAnswer = Written | Turned | NotSent | Doubt

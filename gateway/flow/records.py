@@ -34,7 +34,7 @@ class Upstream:
     route: str
     version_before: str | None = None
     version_after: str | None = None
-    status: int | None = None
+    status: int | str | None = None
 
     def as_record(self) -> Record:
         """Tell it in the words of the audit stream."""
