@@ -70,7 +70,7 @@ class Breaker:
             self._row, self._opened_at = 0, None
         elif attempt.failed:
             self._row += 1
-            if self._opened_at is not None or self._row >= self.failures:
+            if self._row >= self.failures:
                 self._opened_at = self.clock()
 
 

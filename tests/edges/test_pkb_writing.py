@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.domain import strict_json
@@ -186,6 +186,9 @@ def test_a_participant_that_is_no_array_is_not_moved() -> None:
         rewrite(before | {"participant": "x"}, facts, Change(location="Level 3"))
 
 
+# On a busy machine an example takes long for no reason of ours.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 NUMBERS = st.sampled_from(["1.10", "1e2", "0.50", "-0", "100000000000000000000.000"]).map(Number)
 VALUES: st.SearchStrategy[Value] = st.recursive(
     NUMBERS | st.booleans() | st.none() | st.text(max_size=5),
@@ -209,6 +212,7 @@ def touched(command: Write) -> set[str]:
     return {"participant" if field.value == "location" else field.value for field in command.fields}
 
 
+@UNHURRIED
 @given(st.dictionaries(OTHER_NAMES, VALUES, max_size=5), COMMANDS)
 def test_whatever_is_not_named_stays_as_written_and_in_its_place(extra: dict[str, Value], command: Write) -> None:
     before = document() | extra
@@ -223,6 +227,7 @@ def test_whatever_is_not_named_stays_as_written_and_in_its_place(extra: dict[str
     assert set(after) - set(before) <= named
 
 
+@UNHURRIED
 @given(COMMANDS)
 def test_what_is_written_reads_back_as_commanded(command: Write) -> None:
     after = facts_of(written(document(), command))
