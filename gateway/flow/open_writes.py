@@ -10,8 +10,9 @@ from gateway.domain.appointment import Appointment, Write
 from gateway.domain.grant import Customer
 from gateway.domain.outcome import Applied, Outcome, Unknown, is_final, read_back, task_status, word
 from gateway.flow import records
+from gateway.flow.faults import report
 from gateway.flow.ports import Journal, JournalUnavailable, Upstream, UpstreamFault
-from gateway.flow.tasks import Task, Tasks
+from gateway.flow.tasks import Task, Tasks, keep
 from gateway.flow.turns import Key
 
 FIRST_LOOK: Final = 0.5
@@ -20,6 +21,9 @@ LONGEST_PAUSE: Final = 60.0
 
 LOOK_TIME: Final = 10.0
 """Seconds one look may take."""
+
+PAY_PAUSE: Final = 1.0
+"""Seconds between two tries to record an outcome that is owed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +81,10 @@ class OpenWrites:
         """Record an outcome; one that is not final keeps its appointment and is followed."""
         if not is_final(outcome):
             self._open[opened.key] = opened
-        await self._record(opened.record)
-        await self.tasks.put(opened.task)
+        paying = await self._record(opened.record)
+        await keep(self.tasks, opened.task)
         if not is_final(outcome):
-            self._start(self._follow(opened))
+            self._start(self._follow(opened, paying))
 
     async def close(self) -> None:
         """Stop looking; what is open stays open in the audit stream."""
@@ -88,31 +92,41 @@ class OpenWrites:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    def _start(self, story: Coroutine[object, object, None]) -> None:
+    def _start(self, story: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(story)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        return task
 
-    async def _record(self, record: records.Record) -> None:
+    async def _record(self, record: records.Record) -> asyncio.Task[None] | None:
+        """Record an outcome, or owe it; the answer is who pays."""
+        if await self._recorded(record):
+            return None
+        # What happened has happened. The partner is told the truth and the record is owed; until it is paid
+        # no new write begins.
+        self._owed += 1
+        return self._start(self._pay({**record, "recovered": True}))
+
+    async def _recorded(self, record: records.Record) -> bool:
         try:
             await self.journal.write(record, essential=True)
         except JournalUnavailable:
-            # What happened has happened. The partner is told the truth and the record is owed; until it is paid
-            # no new write begins.
-            self._owed += 1
-            self._start(self._pay(record))
+            return False
+        except Exception as fault:  # noqa: BLE001 - an outcome that no chain can hold is owed for good, and heard of
+            report("an outcome could not be recorded", fault)
+            return False
+        return True
 
     async def _pay(self, record: records.Record) -> None:
-        while True:
-            await self.sleep(1.0)
-            try:
-                await self.journal.write({**record, "recovered": True}, essential=True)
-            except JournalUnavailable:
-                continue
-            self._owed -= 1
-            return
+        await self.sleep(PAY_PAUSE)
+        while not await self._recorded(record):
+            await self.sleep(PAY_PAUSE)
+        self._owed -= 1
 
-    async def _follow(self, opened: OpenWrite) -> None:
+    async def _follow(self, opened: OpenWrite, paying: asyncio.Task[None] | None) -> None:
+        if paying is not None:
+            # The end of a write is not recorded before its beginning.
+            await paying
         pause = FIRST_LOOK
         while True:
             await self.sleep(pause)
@@ -128,6 +142,9 @@ class OpenWrites:
         try:
             sighting = await self.upstream.read(opened.customer, opened.before.id, deadline, fresh=True)
         except UpstreamFault:
+            return Unknown(), None
+        except Exception as fault:  # noqa: BLE001 - a look that broke shows nothing; the next one may
+            report("a look at an open write broke off", fault)
             return Unknown(), None
         after = sighting.appointment if sighting else None
         settled_at = opened.sent_at + self.settles_after
@@ -146,5 +163,5 @@ class OpenWrites:
             version=outcome.version if isinstance(outcome, Applied) else None,
             updated=self.clock(),
         )
-        await self.tasks.put(task)
+        await keep(self.tasks, task)
         del self._open[opened.key]

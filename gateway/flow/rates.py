@@ -3,9 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from gateway.domain.grant import Rate
 from gateway.flow.request import Quota
+
+_WHOLE: Final = 1.0 - 1e-9
+"""What counts as room for one: fractions of a refill do not add up exactly."""
 
 
 @dataclass(slots=True)
@@ -34,8 +38,8 @@ class Rates:
         refill = rate.requests / rate.seconds
         bucket.level = min(float(rate.requests), bucket.level + max(0.0, now - bucket.at) * refill)
         bucket.at = now
-        granted = bucket.level >= 1.0
+        granted = bucket.level >= _WHOLE
         if granted:
-            bucket.level -= 1.0
+            bucket.level = max(0.0, bucket.level - 1.0)
         missing = rate.requests - bucket.level if granted else 1.0 - bucket.level
         return granted, Quota(name, rate.requests, rate.seconds, int(bucket.level), math.ceil(missing / refill))

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from gateway.domain.grant import Operation
 from gateway.domain.outcome import TaskStatus
+from gateway.flow.faults import report
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,17 @@ class Tasks(Protocol):
     """Where Tasks are kept."""
 
     async def put(self, task: Task) -> None:
-        """Keep a Task as it now is."""
+        """Keep a Task as it now is. Never raises: the audit stream is the truth, not this."""
         ...
 
     async def get(self, task: str) -> Task | None:
         """Find a Task. Raises StateUnavailable."""
         ...
+
+
+async def keep(tasks: Tasks, task: Task) -> None:
+    """Keep a Task; one that cannot be kept, against all promises, does not stop the write it tells of."""
+    try:
+        await tasks.put(task)
+    except Exception as fault:  # noqa: BLE001 - whatever it is, the write goes on
+        report("a Task could not be kept", fault)

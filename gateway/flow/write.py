@@ -26,6 +26,7 @@ from gateway.domain.outcome import (
 )
 from gateway.domain.rules import decide
 from gateway.flow import records
+from gateway.flow.faults import report
 from gateway.flow.open_writes import OpenWrite, OpenWrites
 from gateway.flow.ports import (
     Doubt,
@@ -39,8 +40,8 @@ from gateway.flow.ports import (
     Written,
 )
 from gateway.flow.request import Answer, Caller, Refused, Shown, Taken, same_route
-from gateway.flow.tasks import Task, Tasks
-from gateway.flow.turns import Key, Turns
+from gateway.flow.tasks import Task, Tasks, keep
+from gateway.flow.turns import Turns
 
 PATIENCE: Final = 2.0
 """Seconds a second write to one appointment waits for the first."""
@@ -89,6 +90,7 @@ class Writes:
     veil: records.Veil
     clock: Callable[[], datetime]
     open_writes: OpenWrites
+    patience: float = PATIENCE
     turns: Turns = field(default_factory=Turns)
     running: set[asyncio.Task[Answer]] = field(default_factory=set)
 
@@ -100,12 +102,13 @@ class Writes:
         return await asyncio.shield(task)
 
     async def drain(self) -> None:
-        """Wait for every write that was begun; called once no new ones can arrive."""
-        await asyncio.gather(*self.running, return_exceptions=True)
+        """Wait for every write that was begun, and for those that begin meanwhile."""
+        while self.running:
+            await asyncio.gather(*self.running, return_exceptions=True)
 
     async def _carry_out(self, order: Order) -> Answer:
         key = (order.customer.route.name, order.appointment)
-        async with self.turns.take(key, PATIENCE) as got_turn:
+        async with self.turns.take(key, self.patience) as got_turn:
             try:
                 sighting = await self.upstream.read(
                     order.customer, order.appointment, order.caller.deadline, fresh=True
@@ -118,7 +121,8 @@ class Writes:
             seen = sighting.appointment if sighting and same_route(order.customer, policy) else None
             decision = decide(order.caller.who, order.command, seen, policy, now, order.expected_version)
             if _within_reach(decision) and (not got_turn or key in self.open_writes):
-                return await self._busy(order, decision, key, policy, now)
+                own = self.open_writes.task_of(key, order.caller.partner, order.caller.customer)
+                return replace(await self._refuse(order, _busy(decision), seen, policy, now), task=own)
             match decision:
                 case Refusal():
                     return await self._refuse(order, decision, seen, policy, now)
@@ -127,11 +131,15 @@ class Writes:
                     return await self._send(_Permitted(order, policy, decision, sighting, now))
 
     async def _send(self, case: _Permitted) -> Answer:
-        task = _requested(case.order, case.now)
         intent = await self._intend(case)
-        await self.tasks.put(task)
-        outcome, after, upstream = await self._write(case)
-        opened = self._told(case, intent, task, outcome, upstream)
+        # From here on nothing raises: an intent on disk gets an outcome.
+        task = _requested(case.order, case.now)
+        await keep(self.tasks, task)
+        sent_at = self.clock()
+        task = replace(task, status=TaskStatus.IN_PROGRESS, updated=sent_at)
+        await keep(self.tasks, task)
+        outcome, after, upstream = await self._attempt(case, sent_at)
+        opened = self._told(case, intent, task, outcome, upstream, sent_at)
         await self.open_writes.settle(opened, outcome)
         return _answer(case.order, outcome, after)
 
@@ -148,7 +156,14 @@ class Writes:
             }
         )
 
-    async def _write(self, case: _Permitted) -> tuple[Outcome, Sighting | None, records.Upstream]:
+    async def _attempt(self, case: _Permitted, sent_at: datetime) -> tuple[Outcome, Sighting | None, records.Upstream]:
+        try:
+            return await self._write(case, sent_at)
+        except (Exception, asyncio.CancelledError) as fault:  # noqa: BLE001 - it proves nothing about PKB, so it is doubt
+            report("a write broke off", fault)
+            return Unknown(), None, records.Upstream(case.order.customer.route.name, case.before.version)
+
+    async def _write(self, case: _Permitted, sent_at: datetime) -> tuple[Outcome, Sighting | None, records.Upstream]:
         """Send the one message and find out what became of it."""
         deadline = case.order.caller.deadline
         left = max(0.0, deadline - asyncio.get_running_loop().time())
@@ -165,12 +180,12 @@ class Writes:
             case NotSent():
                 return Rejected(Code.UPSTREAM_UNAVAILABLE), None, upstream
             case Doubt(status=status):
-                return await self._read_back(case, replace(upstream, status=status))
+                return await self._read_back(case, replace(upstream, status=status), sent_at)
             case unexpected:
                 assert_never(unexpected)
 
     async def _read_back(
-        self, case: _Permitted, upstream: records.Upstream
+        self, case: _Permitted, upstream: records.Upstream, sent_at: datetime
     ) -> tuple[Outcome, Sighting | None, records.Upstream]:
         order = case.order
         try:
@@ -178,12 +193,18 @@ class Writes:
         except UpstreamFault:
             return Unknown(), None, upstream
         seen = after.appointment if after else None
-        settled_at = case.now + self.open_writes.settles_after
+        settled_at = sent_at + self.open_writes.settles_after
         outcome = read_back(order.command, case.before, seen, self.clock(), settled_at)
         return outcome, after, replace(upstream, version_after=seen.version if seen else None)
 
     def _told(
-        self, case: _Permitted, intent: int, task: Task, outcome: Outcome, upstream: records.Upstream
+        self,
+        case: _Permitted,
+        intent: int,
+        task: Task,
+        outcome: Outcome,
+        upstream: records.Upstream,
+        sent_at: datetime,
     ) -> OpenWrite:
         order = case.order
         record = {
@@ -208,7 +229,7 @@ class Writes:
             command=order.command,
             before=case.before,
             intent=intent,
-            sent_at=case.now,
+            sent_at=sent_at,
             record=record,
             upstream=upstream,
             task=ended,
@@ -220,13 +241,6 @@ class Writes:
         patient = records.patient_of(seen, order.customer, self.veil)
         await self._record(order, policy, {**records.refused(refusal, now), "patient": patient})
         return Refused(refusal.code, refusal.detail)
-
-    async def _busy(self, order: Order, decision: Decision, key: Key, policy: Policy, now: datetime) -> Refused:
-        checks = (*decision.checks, Check("appointment-free", passed=False))
-        refusal = Refusal(Code.APPOINTMENT_BUSY, checks, decision.grant, decision.facts)
-        await self._record(order, policy, records.refused(refusal, now))
-        own = self.open_writes.task_of(key, order.caller.partner, order.caller.customer)
-        return Refused(Code.APPOINTMENT_BUSY, task=own)
 
     async def _fail(self, order: Order, fault: UpstreamFault) -> Refused:
         await self._record(order, self.policy(), records.failed(fault.code, self.clock(), fault.status))
@@ -248,6 +262,11 @@ def _within_reach(decision: Decision) -> bool:
     if isinstance(decision, Permit):
         return True
     return decision.facts is not None and decision.code is not Code.NOT_FOUND
+
+
+def _busy(decision: Decision) -> Refusal:
+    checks = (*decision.checks, Check("appointment-free", passed=False))
+    return Refusal(Code.APPOINTMENT_BUSY, checks, decision.grant, decision.facts)
 
 
 def _requested(order: Order, now: datetime) -> Task:
