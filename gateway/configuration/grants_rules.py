@@ -92,6 +92,7 @@ def complaints(entries: Entries) -> Iterator[Complaint]:
     for index, grant in zip(entries.places, entries.tables.grants, strict=True):
         yield from _grant(entries, ("grants", index), grant)
     yield from _same_ids(entries)
+    yield from _aliases(entries)
     yield from _overlaps(entries)
 
 
@@ -237,6 +238,21 @@ def _same_ids(entries: Entries) -> Iterator[Complaint]:
         first = seen.setdefault(grant.id, place)
         if first != place:
             yield Complaint(place, f"{words.echo(grant.id)} is the id of another grant", first)
+
+
+def _aliases(entries: Entries) -> Iterator[Complaint]:
+    """PKB takes a message for the customer whose alias it carries: another's would write to another's patients."""
+    seen: dict[tuple[str, str, str], tuple[str, Place]] = {}
+    for index, grant in zip(entries.places, entries.tables.grants, strict=True):
+        table = entries.tables.customers.get(grant.customer)
+        route = entries.route(table)
+        if table is None or route is None or route.kind is not RouteKind.HL7 or grant.hl7_alias is None:
+            continue
+        owner = table.organisation if isinstance(table, TeamTable) else grant.customer
+        place: Place = ("grants", index, "hl7_alias")
+        first, where = seen.setdefault((route.name, grant.partner, grant.hl7_alias), (owner, place))
+        if first != owner:
+            yield Complaint(place, f"{words.echo(grant.hl7_alias)} already stands for {words.echo(first)}", where)
 
 
 def _overlaps(entries: Entries) -> Iterator[Complaint]:

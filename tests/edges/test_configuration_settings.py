@@ -170,6 +170,25 @@ class Mistake:
 
 
 MISTAKES = {
+    "host that is none": Mistake('listen = { host = "127.0.0.1"', 'listen = { host = "-"', "listen.host", "host name"),
+    "port beyond the range": Mistake(
+        "https://pkb.example:7443", "https://pkb.example:99999", "routes.hl7-bradford.url", "web"
+    ),
+    "state that is no address": Mistake(
+        "sqlite:///../var/state.db", "postgresql://[", "state.url", "not an address such as"
+    ),
+    "route of no kind": Mistake(
+        'kind = "customer-fhir"\nbase_url = "https://box', 'base_url = "https://box', "routes.box", "kind is missing"
+    ),
+    "list as a table": Mistake(
+        "unauthenticated = {", 'unauthenticated = ["x"] # {', "audit.unauthenticated", "expected a table, found a list"
+    ),
+    "two operators of one name": Mistake(
+        "operators = []",
+        f'operators = [{{ name = "a", token_sha256 = "{"0" * 64}" }}, {{ name = "a", token_sha256 = "{"1" * 64}" }}]',
+        "admin",
+        "same name",
+    ),
     "misspelt key": Mistake("in_flight", "inflight", "limits.inflight", 'did you mean "in_flight"'),
     "unknown table": Mistake("[limits]", "[limit]", "limit", 'did you mean "limits"'),
     "misspelt key of a route": Mistake(
@@ -281,3 +300,23 @@ def test_every_mistake_of_gateway_toml_is_told_in_one_go(tmp_path: Path) -> None
     assert [problem.place for problem in found] == [
         "public_url", "listen.prt", "audit.pseudonym_key", "limits.body", "routes.Leeds",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "gist"),
+    [
+        pytest.param(b"\n", "the file is empty", id="empty"),
+        pytest.param(b"\xff\xfe", "not UTF-8", id="no text"),
+        pytest.param(b"x" * 65537, "larger than 64 KiB", id="huge"),
+    ],
+)
+def test_a_file_that_holds_no_secret_is_told(tmp_path: Path, content: bytes, gist: str) -> None:
+    path = settings_file(tmp_path)
+    (tmp_path / "tokens.pem").write_bytes(content)
+    assert [(problem.place, gist in problem.message) for problem in problems(path)] == [("tokens.signing_key", True)]
+
+
+def test_an_address_in_a_reference_is_checked_as_well(tmp_path: Path) -> None:
+    path = settings_file(tmp_path, GOOD.replace('"sqlite:///../var/state.db"', '"env:BOX_SECRET"'))
+    assert [problem.place for problem in problems(path)] == ["state.url"]
+    assert "box-secret" not in str(problems(path))

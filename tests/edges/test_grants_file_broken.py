@@ -26,6 +26,16 @@ TRIAL = 'id = "airedale-swiftbook-trial"\n'
 SWIFTBOOK = "[partners.swiftbook]"
 
 SHAPE = {
+    "name of two lines": Mistake('"View Only"', '"View\\nOnly"', "partners.viewonly.name", "on one line"),
+    "name without end": Mistake('"View Only"', f'"{"View" * 60}"', "partners.viewonly.name", "longer than 200"),
+    "blank at the end": Mistake('"77aa"', '"77aa "', "partners.viewonly.pkb_client_id", "a blank at the beginning"),
+    "list for a name": Mistake('"View Only"', '["View"]', "partners.viewonly.name", "found a list in [ ]"),
+    "decimal for a name": Mistake('"View Only"', "1.5", "partners.viewonly.name", "found a decimal number"),
+    "switch for a name": Mistake('"View Only"', "true", "partners.viewonly.name", "found true or false"),
+    "date with a time for a name": Mistake(
+        '"View Only"', "2026-01-01T09:00:00Z", "partners.viewonly.name", "found a date with a time"
+    ),
+    "date for a name": Mistake('"View Only"', "2026-01-01", "partners.viewonly.name", "found a date"),
     "misspelt key of a grant": Mistake(
         'operations = ["read"]\nfrom = 2027', 'operatons = ["read"]\nfrom = 2027', "grants[1].operatons", '"operations"'
     ),
@@ -261,6 +271,28 @@ RULES = {
         "needs pkb = { hl7_username, hl7_password }",
         at='partner = "swiftbook"\noperations = ["read", "change", "cancel"]\n'
         "from = 2026-01-01\nuntil = 2027-01-01\nhl7_alias",
+    ),
+    "alias of another organisation": Mistake(
+        "[[grants]]\n" + SUMMER,
+        """[customers.halifax]
+name = "Halifax"
+kind = "organisation"
+source_organisation = "Organization/halifax"
+route = "hl7-bradford"
+privacy_labels = ["GENERAL_HEALTH"]
+
+[[grants]]
+id = "halifax"
+customer = "halifax"
+partner = "swiftbook"
+operations = ["read"]
+from = 2026-01-01
+until = 2027-01-01
+hl7_alias = "bradford" # not its own
+
+[[grants]]
+""" + SUMMER,
+        "grants[5].hl7_alias", 'already stands for "halifax" on line 80', at='hl7_alias = "bradford"\n',
     ),
     "id used twice": Mistake(
         SUMMER, 'id = "airedale-swiftbook" # summer\n', "grants[1].id", "is the id of another grant on line 51"

@@ -300,8 +300,14 @@ async def test_two_thousand_grants_count_within_a_second(tmp_path: Path) -> None
     customers = GOOD[GOOD.index("[customers.leeds]") : GOOD.index("[[grants]]")]
     grant = GOOD[GOOD.index("[[grants]]") : GOOD.index('[[grants]]\nid = "airedale-swiftbook-summer')]
     parts = [GOOD[: GOOD.index("[customers.leeds]")]]
-    parts += [customers.replace("leeds", f"c{n}").replace(f'"c{n}-box"', '"box"') for n in range(2000)]
-    parts += [grant.replace("airedale-swiftbook", f"g{n}").replace('"airedale"', f'"c{n}"') for n in range(2000)]
+    parts += [f'[partners.p{n}]\nname = "Partner {n}"\npkb_client_id = "{n}"\n' for n in range(10)]
+    parts += [customers.replace("leeds", f"c{n}").replace(f'"c{n}-box"', '"box"') for n in range(200)]
+    parts += [
+        grant.replace("airedale-swiftbook", f"g{n}")
+        .replace('"airedale"', f'"c{n // 10}"')
+        .replace('partner = "swiftbook"', f'partner = "p{n % 10}"')
+        for n in range(2000)
+    ]
     text = "".join(parts)
     path = grants_file(tmp_path, text)
     async with watching(path) as watch:
