@@ -1,99 +1,27 @@
 """`audit verify` on journals that were written, then tampered with."""
 
-import base64
-import hashlib
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import rfc8785
-from click.testing import CliRunner, Result
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.cli.audit import audit
-from gateway.domain.chain import FIRST_PREV, seal
+from gateway.domain.chain import seal
 from gateway.storage.following import follow, last_lines
-from gateway.storage.journal_chain import Signer
-from gateway.storage.journal_records import placed
 from gateway.storage.verification import verify
-from tests.edges.journal_bench import SIGNER, Bench
-
-
-def independent_verdict(folder: Path) -> bool:
-    """Verify a folder a second time with nothing of the gateway's: RFC 8785 by a library, SHA-256, and this."""
-    chains: dict[str, dict[int, str]] = {}
-    named: list[tuple[str, int, str]] = []
-    torn: set[tuple[str, int, int]] = set()
-    found_torn: set[tuple[str, int, int]] = set()
-    position: dict[str, tuple[int, str]] = {}
-    for path in sorted(folder.glob("*.jsonl")):
-        data = path.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            found_torn.add((path.name, whole, len(data) - whole))
-        for line in data[:whole].split(b"\n")[:-1]:
-            try:
-                pairs = json.loads(line.decode(), object_pairs_hook=list)
-                record = json.loads(line.decode())
-                names = [name for name, _ in pairs]
-                digest = record.pop("hash")
-                chain, seq, prev = record["chain"], record["seq"], record["prev"]
-                compact = json.dumps({**record, "hash": digest}, ensure_ascii=False, separators=(",", ":"))
-                if len(set(names)) != len(names) or compact.encode() != line or type(seq) is not int:
-                    return False
-                if hashlib.sha256(rfc8785.dumps(record)).hexdigest() != digest:
-                    return False
-            except (ValueError, KeyError, TypeError, RecursionError):
-                return False
-            if (seq - 1, prev) != position.get(chain, (0, "0" * 64)) or not path.name.startswith(chain):
-                return False
-            position[chain] = (seq, digest)
-            chains.setdefault(chain, {})[seq] = digest
-            if record["event"] == "start":
-                named += [(each["chain"], each["seq"], each["hash"]) for each in record["chains"]]
-                torn |= {(each["file"], each["offset"], each["length"]) for each in record["torn"]}
-    return found_torn <= torn and all(chains.get(chain, {}).get(seq) == digest for chain, seq, digest in named)
-
-
-def write_chain(folder: Path, chain: str, contents: Sequence[dict[str, Any]], split: int = 10**9) -> list[str]:
-    """Seal records into files as the journal does, `split` to a file; gives the hashes."""
-    folder.mkdir(exist_ok=True)
-    prev, hashes, lines = FIRST_PREV, [], list[bytes]()
-    for seq, content in enumerate(contents, 1):
-        sealed = seal(placed(content, chain, seq, "2026-11-22T12:00:00.000000Z"), prev)
-        prev = sealed.hash
-        hashes.append(prev)
-        lines.append(sealed.line)
-    for number, start in enumerate(range(0, len(lines), split), 1):
-        (folder / f"{chain}.{number:06d}.jsonl").write_bytes(b"".join(lines[start : start + split]))
-    return hashes
-
-
-FIRST = "20261122T120000Z-00000001"
-SECOND = "20261122T130000Z-00000002"
-
-
-def two_chains(folder: Path) -> None:
-    """The first chain over two files, and a second one that names it."""
-    reads = [{"event": "read", "appointment": str(n)} for n in range(1, 8)]
-    hashes = write_chain(folder, FIRST, [{"event": "start", "chains": [], "torn": []}, *reads], split=5)
-    named = [{"chain": FIRST, "seq": 8, "hash": hashes[-1]}]
-    write_chain(folder, SECOND, [{"event": "start", "chains": named, "torn": []}, *reads])
+from tests.edges.audit_folders import FIRST, SECOND, run, signed_folder, two_chains, write_chain
+from tests.edges.independent_verifier import independent_verdict
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     two_chains(tmp_path / "audit")
     return tmp_path / "audit"
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(audit, ["verify", *map(str, arguments)])
 
 
 def test_a_good_folder_is_good(folder: Path) -> None:
@@ -237,88 +165,6 @@ def test_a_checkpoint_file_must_hold_checkpoints(folder: Path, tmp_path: Path, t
     result = run(folder, "--checkpoint", tmp_path / "kept.json")
     assert result.exit_code == 1
     assert "kept.json" in result.output
-
-
-def jwks(path: Path, *keys: tuple[str, Ed25519PublicKey]) -> Path:
-    path.write_text(
-        json.dumps(
-            {
-                "keys": [
-                    {"kty": "EC", "crv": "P-256", "kid": "tokens", "x": "AA", "y": "AA"},
-                    *(
-                        {
-                            "kty": "OKP",
-                            "crv": "Ed25519",
-                            "kid": kid,
-                            "x": base64.urlsafe_b64encode(key.public_bytes_raw()).decode().rstrip("="),
-                        }
-                        for kid, key in keys
-                    ),
-                ]
-            }
-        )
-    )
-    return path
-
-
-async def signed_folder(tmp_path: Path, signer: Signer | None = SIGNER) -> Bench:
-    bench = Bench(tmp_path / "signed")
-    async with bench.journal(signer=signer) as journal:
-        for n in range(3):
-            await journal.write({"event": "read", "appointment": str(n)})
-    return bench
-
-
-async def test_signatures_are_checked_when_keys_are_given(tmp_path: Path) -> None:
-    bench = await signed_folder(tmp_path)
-    keys = jwks(tmp_path / "keys.json", ("audit-1", SIGNER.key.public_key()))
-    result = run(bench.directory, "--keys", keys)
-    assert result.exit_code == 0
-    assert "good, 7 records, signed up to seq 7" in result.output
-    assert "signatures: checked" in result.output
-    assert "checkpoint up to seq 7" in run(bench.directory).output
-
-
-@pytest.mark.parametrize(
-    ("kid", "seed"), [("audit-1", b"\x01" * 32), ("audit-2", bytes(range(32)))], ids=["other key", "other kid"]
-)
-async def test_a_chain_that_others_signed_is_bad(tmp_path: Path, kid: str, seed: bytes) -> None:
-    bench = await signed_folder(tmp_path)
-    keys = jwks(tmp_path / "keys.json", (kid, Ed25519PrivateKey.from_private_bytes(seed).public_key()))
-    result = run(bench.directory, "--keys", keys)
-    assert result.exit_code == 1
-    assert "seq 2: bad signature" in result.output
-    (tmp_path / "kept.json").write_text(json.dumps(bench.records[-1]))
-    assert (
-        "signed its checkpoint 7" in run(bench.directory, "--keys", keys, "--checkpoint", tmp_path / "kept.json").output
-    )
-
-
-async def test_a_chain_that_nobody_signed_is_told_as_such(tmp_path: Path) -> None:
-    bench = await signed_folder(tmp_path, signer=None)
-    keys = jwks(tmp_path / "keys.json", ("audit-1", SIGNER.key.public_key()))
-    result = run(bench.directory, "--keys", keys)
-    assert result.exit_code == 0
-    assert "never signed" in result.output
-
-
-async def test_a_signature_that_is_no_base64url_is_bad(tmp_path: Path) -> None:
-    folder = tmp_path / "audit"
-    write_chain(folder, FIRST, [{"event": "checkpoint", "kid": "audit-1", "signature": "?? ü"}])
-    keys = jwks(tmp_path / "keys.json", ("audit-1", SIGNER.key.public_key()))
-    assert "seq 1: bad signature" in run(folder, "--keys", keys).output
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "[]", '{"keys":[]}', '{"keys":[7]}', '{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"AA"}]}'],
-    ids=["empty", "list", "no key", "no object", "short key"],
-)
-def test_a_key_file_must_hold_keys(folder: Path, tmp_path: Path, text: str) -> None:
-    (tmp_path / "keys.json").write_text(text)
-    result = run(folder, "--keys", tmp_path / "keys.json")
-    assert result.exit_code == 1
-    assert "keys.json" in result.output
 
 
 def test_nothing_to_verify_is_not_good(tmp_path: Path) -> None:

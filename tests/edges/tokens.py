@@ -174,3 +174,12 @@ class Seen:
         new = all((issuer, jti) != (seen[0], seen[1]) for seen in self.remembered)
         self.remembered.append((issuer, jti, expires))
         return new
+
+
+def verdict(token: str) -> Any:
+    return access_tokens().verify(f"Bearer {token}", NOW)
+
+
+def tampered() -> str:
+    header, _, signature = access_token().split(".")
+    return f"{header}.{part(access_claims(sub='viewonly', client_id='viewonly'))}.{signature}"
