@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+
 from gateway.simulator import GATEWAY, NHS_NUMBER, STRANGER, DemoAppointment, Simulator
 from gateway.simulator.exact_json import BadJson, Number, read, write
 
