@@ -18,7 +18,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run serve test check lock mutation schemas clean
+.PHONY: help run serve test check lock mutation schemas docs clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -60,6 +60,9 @@ mutation: $(TOOLS) ## break the domain on purpose, line by line; lists what no t
 
 schemas: $(TOOLS) ## write the JSON Schemas of the TOML files
 	$(BIN)/python -m gateway.configuration.schemas
+
+docs: $(TOOLS) ## write docs/errors.md and docs/settings.md from the code
+	$(BIN)/python docs/generate.py
 
 clean: ## remove what can be made again; never var/, where the audit lies
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov mutants dist build
