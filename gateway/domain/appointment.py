@@ -115,7 +115,7 @@ class Appointment:
     identifiers: frozenset[Coding] = frozenset()
     """Business identifiers as system and value."""
     placer_id: str | None = None
-    """What PKB's HL7 side calls the appointment (SCH-1.1); None where the route has no such name, or not exactly one."""
+    """What PKB's HL7 side calls the appointment (SCH-1.1); None where there is no such name, or not exactly one."""
     participants: tuple[str | None, ...] = ()
     """The display of each participant that is neither the patient nor a Location, in order."""
 

@@ -6,7 +6,7 @@ from itertools import permutations
 import pytest
 
 from gateway.domain.grant import FIELDS_BY_ROUTE, Coding, Field, Grant, RouteKind
-from tests.makers import BOX, DAY, ENDPOINT, HL7, NOW, SECOND, TICK, grant, policy
+from tests.makers import BOX, DAY, ENDPOINT, HL7, NOW, SECOND, TICK, customer, grant, policy
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,7 @@ def test_codings_sort_by_system_and_then_code() -> None:
 def test_a_policy_is_known_by_what_it_says() -> None:
     assert policy(grant(), digest="x") == policy(grant(), digest="x")
     assert policy(grant(), digest="x") != policy(grant(valid_until=NOW + SECOND), digest="x")
+
+
+def test_a_customer_asks_for_no_notice_unless_it_says_so() -> None:
+    assert customer().notice == 0 * DAY
