@@ -1,0 +1,279 @@
+"""Hand-written stand-ins for everything the flow speaks to, and a bench on which all of them lie within reach."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from gateway.domain.appointment import Appointment, Cancel, Status, Write
+from gateway.domain.codes import Code
+from gateway.domain.grant import Customer, Policy
+from gateway.domain.pseudonym import Pseudonyms
+from gateway.flow.look import Looks
+from gateway.flow.open_writes import OpenWrites
+from gateway.flow.ports import (
+    Doubt,
+    JournalUnavailable,
+    Sighting,
+    StateUnavailable,
+    UpstreamFault,
+    WriteAnswer,
+    Written,
+)
+from gateway.flow.request import Answer, Caller, TokenFacts
+from gateway.flow.tasks import Task
+from gateway.flow.write import Order, Writes
+from tests import makers
+
+ROUTE = makers.BOX.name
+BROKEN = Doubt("broken off")
+SILENCE = UpstreamFault(Code.UPSTREAM_TIMEOUT, "no answer", 504)
+SETTLES = timedelta(seconds=30)
+UNRESOLVED = timedelta(hours=24)
+
+
+async def spin() -> None:
+    """Let every story go as far as it gets without time passing."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+@dataclass
+class Clock:
+    now: datetime = makers.NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@dataclass
+class Nap:
+    """Sleeps until the test wakes the sleepers; `asked` keeps the seconds they wanted."""
+
+    asked: list[float] = field(default_factory=list)
+    _sleepers: list[asyncio.Future[None]] = field(default_factory=list)
+
+    async def __call__(self, seconds: float) -> None:
+        self.asked.append(seconds)
+        sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._sleepers.append(sleeper)
+        await sleeper
+
+    async def over(self) -> None:
+        """End every sleep there is."""
+        await spin()
+        sleepers, self._sleepers = self._sleepers, []
+        for sleeper in sleepers:
+            if not sleeper.done():
+                sleeper.set_result(None)
+        await spin()
+
+
+@dataclass
+class Paper:
+    """An audit stream. `full` takes no record; `torn` is raised for outcomes."""
+
+    written: list[dict[str, Any]] = field(default_factory=list)
+    essential: list[bool] = field(default_factory=list)
+    full: bool = False
+    full_for: frozenset[str] = frozenset()
+    torn: Exception | None = None
+
+    async def write(self, record: Mapping[str, object], *, essential: bool = False) -> int:
+        await asyncio.sleep(0)
+        if self.full or record["event"] in self.full_for:
+            raise JournalUnavailable("full")
+        if self.torn is not None and record["event"] == "outcome":
+            raise self.torn
+        self.written.append(json.loads(json.dumps(record)))
+        self.essential.append(essential)
+        return len(self.written)
+
+    @property
+    def events(self) -> list[str]:
+        return [record["event"] for record in self.written]
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        return [record for record in self.written if record["event"] == event]
+
+    @property
+    def outcomes(self) -> list[tuple[str, bool, bool]]:
+        """Every outcome: the word, whether final, whether recovered."""
+        return [(record["outcome"], record["final"], record["recovered"]) for record in self.of("outcome")]
+
+
+@dataclass
+class Drawer:
+    """Where Tasks are kept."""
+
+    kept: list[Task] = field(default_factory=list)
+    jammed: Exception | None = None
+    down: bool = False
+
+    async def put(self, task: Task) -> None:
+        await asyncio.sleep(0)
+        if self.jammed is not None:
+            raise self.jammed
+        self.kept.append(task)
+
+    async def get(self, task: str) -> Task | None:
+        if self.down:
+            raise StateUnavailable("down")
+        return next((kept for kept in reversed(self.kept) if kept.id == task), None)
+
+    @property
+    def statuses(self) -> list[str]:
+        return [task.status.value for task in self.kept]
+
+
+def done(command: Write, before: Appointment) -> Appointment:
+    """Do to an appointment what a command says, as PKB would."""
+    version = str(int(before.version) + 1)
+    if isinstance(command, Cancel):
+        comment = before.comment if command.comment is None else command.comment
+        return replace(before, version=version, status=Status.CANCELLED, cancel_reason=command.reason, comment=comment)
+    return replace(
+        before,
+        version=version,
+        start=command.start.at if command.start else before.start,
+        end=command.end.at if command.end else before.end,
+    )
+
+
+def sighted(appointment: Appointment) -> Sighting:
+    return Sighting(appointment, b"{}", None)
+
+
+@dataclass
+class Hospital:
+    """PKB. Does what it is told and shows it; `answer` is given in place of that, `applies` says whether it is done."""
+
+    copies: dict[str, Appointment] = field(default_factory=lambda: {"a-1": makers.appointment()})
+    answer: WriteAnswer | BaseException | None = None
+    applies: bool = True
+    faults: list[BaseException | None] = field(default_factory=list)
+    """What the next reads raise, first come first served; None lets one through."""
+    down: BaseException | None = None
+    """What every read raises."""
+    on_read: Callable[[], None] = lambda: None
+    hold: asyncio.Event | None = None
+    """Every write waits for it, once sent."""
+    reads: list[str] = field(default_factory=list)
+    fresh: list[bool] = field(default_factory=list)
+    deadlines: list[float] = field(default_factory=list)
+    sent: list[Write] = field(default_factory=list)
+    under_way: int = 0
+    most_under_way: int = 0
+
+    async def read(self, customer: Customer, appointment: str, deadline: float, *, fresh: bool) -> Sighting | None:
+        self.reads.append(appointment)
+        self.fresh.append(fresh)
+        await asyncio.sleep(0)
+        fault = self.faults.pop(0) if self.faults else self.down
+        if fault is not None:
+            raise fault
+        copy = self.copies.get(appointment)
+        self.on_read()
+        return sighted(copy) if copy else None
+
+    async def write(self, customer: Customer, command: Write, sighting: Sighting, deadline: float) -> WriteAnswer:
+        self.sent.append(command)
+        self.deadlines.append(deadline)
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            await asyncio.sleep(0)
+            if self.hold is not None:
+                await self.hold.wait()
+        finally:
+            self.under_way -= 1
+        if self.applies:
+            self.copies[sighting.appointment.id] = done(command, sighting.appointment)
+        match self.answer:
+            case None:
+                return Written(sighted(self.copies[sighting.appointment.id]), 200)
+            case BaseException():
+                raise self.answer
+            case _:
+                return self.answer
+
+
+@dataclass
+class Bench:
+    """The flow on fakes. A Bench is made inside a running event loop."""
+
+    hospital: Hospital = field(default_factory=Hospital)
+    paper: Paper = field(default_factory=Paper)
+    drawer: Drawer = field(default_factory=Drawer)
+    clock: Clock = field(default_factory=Clock)
+    nap: Nap = field(default_factory=Nap)
+    policy: Policy = field(default_factory=makers.policy)
+    patience: float = 2.0
+    faults: list[BaseException] = field(default_factory=list)
+    """What was reported to the event loop."""
+    veil: Pseudonyms = field(default_factory=lambda: Pseudonyms("k1", b"sixteen bytes of key"))
+    open_writes: OpenWrites = field(init=False)
+    writes: Writes = field(init=False)
+    looks: Looks = field(init=False)
+
+    def __post_init__(self) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: self.faults.append(told["exception"]))
+        self.open_writes = OpenWrites(self.hospital, self.paper, self.drawer, self.clock, SETTLES, UNRESOLVED, self.nap)
+        self.writes = Writes(
+            lambda: self.policy,
+            self.hospital,
+            self.paper,
+            self.drawer,
+            self.veil,
+            self.clock,
+            self.open_writes,
+            self.patience,
+        )
+        self.looks = Looks(lambda: self.policy, self.hospital, self.paper, self.drawer, self.veil, self.clock)
+
+    def doubt(self, *, applies: bool, readable: bool = True) -> None:
+        """Let the next write end in doubt; unless `readable` the read-back fails, too."""
+        self.hospital.answer, self.hospital.applies = BROKEN, applies
+        if not readable:
+            self.hospital.faults = [None, SILENCE]
+
+    async def run(self, **changes: Any) -> Answer:
+        return await self.writes.run(order(**changes))
+
+    async def later(self, **time: float) -> None:
+        """Let time pass and whoever sleeps wake up."""
+        self.clock.now += timedelta(**time)
+        await self.nap.over()
+
+
+def caller(**changes: Any) -> Caller:
+    """Make Swiftbook asking for Airedale, with ten seconds to go."""
+    now = asyncio.get_running_loop().time()
+    values: dict[str, Any] = {
+        "partner": "swiftbook",
+        "customer": "airedale",
+        "scope": frozenset("ru"),
+        "token": TokenFacts("https://gateway.example", "j-1", "key-1"),
+        "client": "192.0.2.7",
+        "request_id": "r-1",
+        "correlation_id": "c-1",
+        "received": now,
+        "deadline": now + 10.0,
+    }
+    return Caller(**(values | changes))
+
+
+def order(**changes: Any) -> Order:
+    """Make a cancel of a-1 at Airedale; what is not of the Order is of its Caller."""
+    values: dict[str, Any] = {
+        "customer": makers.customer(),
+        "appointment": "a-1",
+        "command": makers.cancel(),
+        "expected_version": None,
+        "task": "t-1",
+    }
+    own = {name: value for name, value in changes.items() if name in values}
+    others = {name: value for name, value in changes.items() if name not in values}
+    return Order(caller=caller(**others), **(values | own))
