@@ -51,12 +51,8 @@ lock: $(TOOLS) ## pin the dependencies of pyproject.toml anew: make lock UPGRADE
 	$(COMPILE) pyproject.toml --constraints requirements-dev.lock --output-file requirements.lock
 	$(COMPILE) --group build --constraints requirements-dev.lock --output-file requirements-build.lock
 
-mutation: $(TOOLS) ## break the domain on purpose, line by line; lists what no test noticed
-	rm -rf mutants
-	@mkdir -p build
-	$(BIN)/mutmut run --max-children $(WORKERS) >build/mutation.log || { tail -n 30 build/mutation.log; exit 1; }
-	@tr '\r' '\n' <build/mutation.log | tail -n 2
-	$(BIN)/mutmut results
+mutation: $(TOOLS) ## break the domain on purpose, one place at a time; lists what no test noticed
+	$(BIN)/python bench/mutation.py --processes $(WORKERS)
 
 schemas: $(TOOLS) ## write the JSON Schemas of the TOML files
 	$(BIN)/python -m gateway.configuration.schemas

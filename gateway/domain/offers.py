@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import assert_never
 
 from gateway.domain.appointment import Appointment, Cancel, Change, Command, Read
 from gateway.domain.codes import Code
@@ -71,14 +72,20 @@ def _offer(who: Claimant, operation: Operation, appointment: Appointment, policy
             return Offer(operation, until=until, fields=tuple(sorted(fields)))
         case Operation.CANCEL:
             return Offer(operation, until=until, reasons=tuple(sorted(allowed_reasons(admitted.grant))))
+        case unexpected:
+            assert_never(unexpected)
 
 
 def _until(operation: Operation, appointment: Appointment, grant: Grant) -> datetime:
     last = _last_second_before(grant.valid_until)
     if operation is Operation.READ or appointment.start is None:
         return last
-    last_notice = (appointment.start - grant.notice).astimezone(UTC).replace(microsecond=0)
-    return min(last, last_notice, _last_second_before(appointment.start))
+    try:
+        last_notice = (appointment.start - grant.notice).astimezone(UTC).replace(microsecond=0)
+        return min(last, last_notice, _last_second_before(appointment.start))
+    except OverflowError:
+        # At the last hours of the year 9999 UTC has no name for the start; the grant ends long before.
+        return last
 
 
 def _last_second_before(moment: datetime) -> datetime:

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 import rfc8785
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gateway.domain.chain import (
     EXPLANATION,
     FIRST_PREV,
@@ -21,8 +24,6 @@ from gateway.domain.chain import (
     seal,
     verify_chain,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 SAFE = 2**53 - 1
 VALUES = st.recursive(

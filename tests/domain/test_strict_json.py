@@ -2,9 +2,10 @@ import json
 import time
 
 import pytest
-from gateway.domain.strict_json import MalformedJson, Number, Value, read, write
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gateway.domain.strict_json import MalformedJson, Number, Value, read, write
 
 NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,4})?", fullmatch=True).map(Number)
 VALUES = st.recursive(
@@ -172,7 +173,7 @@ def test_a_number_is_made_of_an_integer_or_of_number_text_only() -> None:
             Number(text)
 
 
-@pytest.mark.parametrize("foreign", [1, 1.5, b"", (), object()], ids=repr)
+@pytest.mark.parametrize("foreign", [1, 1.5, b"", (), object()], ids=["int", "float", "bytes", "tuple", "object"])
 def test_nothing_is_written_that_could_not_have_been_read(foreign: object) -> None:
     with pytest.raises(TypeError):
         write([foreign])  # type: ignore[list-item] # the mistake under test
