@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import assert_never
 
 from gateway.domain.appointment import Appointment, Read
 from gateway.domain.codes import Code
@@ -76,6 +77,8 @@ class Looks:
             case Permit():
                 assert sighting is not None, "a permit has seen the appointment"
                 return sighting, policy, now
+            case unexpected:
+                assert_never(unexpected)
 
     def _told(self, customer: Customer, decision: Decision, seen: Appointment | None, now: datetime) -> records.Record:
         patient = records.patient_of(seen, customer, self.veil)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from gateway.domain.appointment import CANCEL_REASONS, Appointment, Cancel, Change, Command, Instant, Write
 from gateway.domain.codes import Code
@@ -130,6 +130,8 @@ def outcome_code(outcome: Outcome) -> str | None:
             return Code.OUTCOME_UNKNOWN.value
         case Applied() | Accepted():
             return None
+        case unexpected:
+            assert_never(unexpected)
 
 
 def patient_of(appointment: Appointment | None, customer: Customer, veil: Veil) -> str | None:

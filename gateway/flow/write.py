@@ -129,6 +129,8 @@ class Writes:
                 case Permit():
                     assert sighting is not None, "a permit has seen the appointment"
                     return await self._send(_Permitted(order, policy, decision, sighting, now))
+                case unexpected:
+                    assert_never(unexpected)
 
     async def _send(self, case: _Permitted) -> Answer:
         intent = await self._intend(case)
