@@ -130,11 +130,13 @@ def is_location(actor: Object, document: Object) -> bool:
     A patient never is, whatever else is said of it: a place may be replaced by a change, a patient must not.
     """
     kind = _kind(actor, document)
-    marked = any(
-        extension.get("url") == ACTOR_TYPE and "Location" in extension.values()
-        for extension in _objects(actor, "extension")
-    )
+    marked = any(marks_location(extension) for extension in _objects(actor, "extension"))
     return kind == "Location" or (marked and kind != "Patient")
+
+
+def marks_location(extension: Object) -> bool:
+    """Whether an extension is PKB's and says "Location", in whatever type of value."""
+    return extension.get("url") == ACTOR_TYPE and "Location" in extension.values()
 
 
 def _check_identity(document: Object, kind: str, id_: str) -> None:

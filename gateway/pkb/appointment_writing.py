@@ -11,6 +11,7 @@ from gateway.domain import strict_json
 from gateway.domain.appointment import Appointment, Cancel, Change, Status, Write
 from gateway.domain.strict_json import Number, Object, Value
 from gateway.pkb.appointment_reading import is_location
+from gateway.pkb.dialect import R4, Dialect
 
 DATA_ABSENT_REASON: Final = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 
@@ -19,24 +20,24 @@ class NotExpressible(ValueError):
     """The command has no form in a FHIR Appointment. The rules refuse such a command long before."""
 
 
-def rewrite(document: Object, facts: Appointment, command: Write) -> bytes:
+def rewrite(document: Object, facts: Appointment, command: Write, dialect: Dialect = R4) -> bytes:
     """Give the body of the PUT. `document` was read from PKB and is left as it is; `facts` are what it says.
 
-    Raises NotExpressible.
+    `dialect` is the version of FHIR that `document` is written in. Raises NotExpressible.
     """
     # The copy is shallow: whatever is changed further down is replaced whole, never written into.
     new = dict(document)
     match command:
         case Cancel():
-            _cancel(new, command)
+            _cancel(new, command, dialect)
         case Change():
-            _change(new, facts, command)
+            _change(new, facts, command, dialect)
         case unexpected:
             assert_never(unexpected)
     return strict_json.write(new)
 
 
-def _cancel(new: Object, command: Cancel) -> None:
+def _cancel(new: Object, command: Cancel, dialect: Dialect) -> None:
     if command.reason is None:
         raise NotExpressible("a cancel needs one code of FHIR's reasons")
     codings: list[Value] = [{"system": coding.system, "code": coding.code} for coding in command.codings]
@@ -44,12 +45,12 @@ def _cancel(new: Object, command: Cancel) -> None:
     if command.reason_text is not None:
         reason["text"] = command.reason_text
     _put(new, "status", Status.CANCELLED.value)
-    new["cancelationReason"] = reason
+    dialect.put_reason(new, reason)
     if command.comment is not None:
         _put(new, "comment", command.comment)
 
 
-def _change(new: Object, facts: Appointment, command: Change) -> None:
+def _change(new: Object, facts: Appointment, command: Change, dialect: Dialect) -> None:
     if command.management_url is not None:
         raise NotExpressible("FHIR has no element for a management URL")
     if command.start is not None:
@@ -59,7 +60,7 @@ def _change(new: Object, facts: Appointment, command: Change) -> None:
     if command.comment is not None:
         _put(new, "comment", command.comment)
     if command.location is not None:
-        _move(new, command.location)
+        _move(new, command.location, dialect)
     if "minutesDuration" in new:
         _lengthen(new, facts, command)
 
@@ -75,20 +76,22 @@ def _lengthen(new: Object, facts: Appointment, command: Change) -> None:
     _put(new, "minutesDuration", Number.of(minutes))
 
 
-def _move(new: Object, display: str) -> None:
+def _move(new: Object, display: str, dialect: Dialect) -> None:
     """Name another place. A reference to the old one would send the patient there, so only the name is kept."""
-    actor: Object = {"type": "Location", "display": display}
     participants = new.get("participant", [])
     if not isinstance(participants, list):
         raise NotExpressible("participant is no array")
     places = [position for position, each in enumerate(participants) if _is_place(each, new)]
     match places:
         case []:
-            new["participant"] = [*participants, {"actor": actor, "status": "accepted"}]
+            new["participant"] = [*participants, {"actor": dialect.place({}, display), "status": "accepted"}]
         case [place]:
             moved = participants[place]
             assert isinstance(moved, dict)
-            new["participant"] = [*participants[:place], moved | {"actor": actor}, *participants[place + 1 :]]
+            old = moved["actor"]
+            assert isinstance(old, dict)
+            there: Object = moved | {"actor": dialect.place(old, display)}
+            new["participant"] = [*participants[:place], there, *participants[place + 1 :]]
         case _:
             raise NotExpressible("several places take part")
 

@@ -1,12 +1,13 @@
-"""The edge towards a customer's FHIR box (R4): reads with patience, writes once."""
+"""The edge towards a customer's FHIR box (R4 or STU3): reads with patience, writes once."""
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol, assert_never
 
+from gateway.domain import strict_json
 from gateway.domain.appointment import Appointment, Write
 from gateway.domain.codes import Code
 from gateway.domain.grant import Customer
@@ -17,7 +18,9 @@ from gateway.pkb.appointment_reading import PatientRecord, one_patient, read_app
 from gateway.pkb.appointment_writing import NotExpressible, rewrite
 from gateway.pkb.breaker import Attempt, Breaker, BreakerOpen, BreakerState
 from gateway.pkb.credentials import Credentials, TokenSettings
+from gateway.pkb.dialect import R4, Dialect
 from gateway.pkb.http import Answer, HttpClient, HttpFault, NotConnected, checked_url, is_id, resource_url
+from gateway.pkb.stu3 import STU3, STU3_WITHOUT_REASON
 
 PATIENT_SECONDS: Final = 30.0
 PATIENTS_KEPT: Final = 10_000
@@ -44,6 +47,9 @@ class BoxSettings:
 
     base_url: str
     token: TokenSettings
+    fhir_version: Literal["R4", "STU3"] = "R4"
+    cancelation_reason: Literal["extension", "drop"] = "extension"
+    """Where the reason of a cancel goes in STU3, which has no element for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,7 @@ class _Copy:
     """What a write needs of the read before it."""
 
     document: Object
+    """PKB's own, in the version of FHIR that the box speaks."""
     record: PatientRecord | None
 
 
@@ -71,6 +78,7 @@ class CustomerFhir:
         """`random` gives numbers from 0 up to 1, for jitter. Needs a running event loop. Raises ValueError."""
         self._route = route
         self._base_url = str(checked_url(settings.base_url))
+        self._dialect = _dialect(settings)
         self._http = http
         self._pauses = Pauses(random)
         self._alarm = alarm
@@ -112,7 +120,7 @@ class CustomerFhir:
         copy = sighting.document
         assert isinstance(copy, _Copy)
         try:
-            body = rewrite(copy.document, sighting.appointment, command)
+            body = rewrite(copy.document, sighting.appointment, command, self._dialect)
         except NotExpressible as error:
             return NotSent(str(error))
         fair = deadline - self._clock() >= FAIR_SECONDS
@@ -127,12 +135,13 @@ class CustomerFhir:
         if answer is None:
             return None
         document = read_object(answer.body)
+        told = self._dialect.as_r4(document)
         # First without the patient: a document that is no appointment must not make us ask for a patient.
-        read_appointment(document, appointment, answer.etag, None)
-        patient = one_patient(document)
+        read_appointment(told, appointment, answer.etag, None)
+        patient = one_patient(told)
         record = None if patient is None else await self._patient(patient, reading, fresh=fresh)
-        facts = read_appointment(document, appointment, answer.etag, record)
-        return Sighting(facts, answer.body, _Copy(document, record))
+        facts = read_appointment(told, appointment, answer.etag, record)
+        return Sighting(facts, _body(answer, document, told), _Copy(document, record))
 
     async def _patient(self, id_: str, reading: _Reading, *, fresh: bool) -> PatientRecord | None:
         held = self._patients.get(id_)
@@ -197,7 +206,20 @@ class CustomerFhir:
             # An alarm that cannot be given must not hide that bytes have left.
             with suppress(Exception):
                 self._alarm("write-created", route=self._route, appointment=before.id, status=answer.status)
-        return _written(answer, before, copy) if answer.status == 200 else write_of_status(answer.status)
+        return self._written(answer, before, copy) if answer.status == 200 else write_of_status(answer.status)
+
+    def _written(self, answer: Answer, before: Appointment, copy: _Copy) -> Written | Doubt:
+        """Take a 200 for done only if it shows this appointment at another, later version."""
+        try:
+            document = read_object(answer.body)
+            told = self._dialect.as_r4(document)
+            after = read_appointment(told, before.id, answer.etag, copy.record)
+        except UpstreamFault as fault:
+            return Doubt(fault.reason, answer.status)
+        if not _later(after.version, before.version):
+            return Doubt("the version is not a new one", answer.status)
+        sighting = Sighting(after, _body(answer, document, told), _Copy(document, copy.record))
+        return Written(sighting, answer.status)
 
     async def _put(self, before: Appointment, body: bytes, deadline: float) -> tuple[str, Answer]:
         """Send the PUT, again only while no connection was made. Raises UpstreamFault (no token) and HttpFault."""
@@ -238,16 +260,19 @@ def _failed(code: Code, status: int | None, *, fair: bool) -> bool | None:
     return code is Code.UPSTREAM_UNAVAILABLE and (status is None or not 400 <= status <= 499)
 
 
-def _written(answer: Answer, before: Appointment, copy: _Copy) -> Written | Doubt:
-    """Take a 200 for done only if it shows this appointment at another, later version."""
-    try:
-        document = read_object(answer.body)
-        after = read_appointment(document, before.id, answer.etag, copy.record)
-    except UpstreamFault as fault:
-        return Doubt(fault.reason, answer.status)
-    if not _later(after.version, before.version):
-        return Doubt("the version is not a new one", answer.status)
-    return Written(Sighting(after, answer.body, _Copy(document, copy.record)), answer.status)
+def _dialect(settings: BoxSettings) -> Dialect:
+    match settings.fhir_version:
+        case "R4":
+            return R4
+        case "STU3":
+            return STU3_WITHOUT_REASON if settings.cancelation_reason == "drop" else STU3
+        case unexpected:
+            assert_never(unexpected)
+
+
+def _body(answer: Answer, document: Object, told: Object) -> bytes:
+    """Give the resource as partners see it: byte for byte what PKB wrote, where nothing was told otherwise."""
+    return answer.body if told is document else strict_json.write(told)
 
 
 def _later(version: str, than: str) -> bool:
