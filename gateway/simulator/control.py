@@ -1,19 +1,25 @@
 """The control API: orders misbehaviour, shows what reached PKB, and changes PKB's copy behind its back."""
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+from urllib.parse import quote
 
 from aiohttp import web
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from gateway.simulator.customers import CUSTOMERS, Customer
+from gateway.simulator.aggregated_resources import owned
+from gateway.simulator.customers import EVERY_CUSTOMER, Customer
 from gateway.simulator.exact_json import BadJson, read
 from gateway.simulator.faults import Fault
-from gateway.simulator.store import Copy, Resource, Store
+from gateway.simulator.review import Decision, Held
+from gateway.simulator.store import Copy, Resource
 from gateway.simulator.world import World, hand_over
 
+_URL: Final = ":/?#[]@!$&'()*+,;=%"
+_NUMBER: Final = re.compile(r"[0-9]{1,9}")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -26,13 +32,31 @@ class Refused(Exception):
         self.problems = problems
 
 
-class Control:
-    """The handlers. `world` gives the present world, `reset` puts a fresh one in its place."""
+class _Decision(BaseModel):
+    """The body of `POST /hl7-review/{n}`."""
 
-    def __init__(self, world: Callable[[], World], reset: Callable[[], None], clock: Callable[[], datetime]) -> None:
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    decision: Decision
+
+
+class Control:
+    """The handlers.
+
+    `world` gives the present world, `reset` puts a fresh one in its place, `decide` settles a held message.
+    """
+
+    def __init__(
+        self,
+        world: Callable[[], World],
+        reset: Callable[[], None],
+        clock: Callable[[], datetime],
+        decide: Callable[[int, Decision], tuple[Held, bool]],
+    ) -> None:
         self._world = world
         self._reset = reset
         self._clock = clock
+        self._decide = decide
 
     def application(self) -> web.Application:
         """To be mounted where the control API shall be."""
@@ -64,29 +88,35 @@ class Control:
         return web.json_response(self._world().faults.listed())
 
     async def _clear_faults(self, _request: web.Request) -> web.Response:
+        """No more faults; what a lag still hides from readers is shown."""
         self._world().faults.clear()
+        self._world().aggregated.reveal()
         return web.json_response([])
 
     async def _show_writes(self, _request: web.Request) -> web.Response:
         return web.json_response([write.shown() for write in self._world().writes])
 
     async def _show_appointment(self, request: web.Request) -> web.Response:
-        box, _ = self._box(request)
-        copy = box.get("Appointment", request.match_info["id"])
+        world, customer, id_ = self._world(), _named(request), request.match_info["id"]
+        copy = world.copy(customer, id_)
         if copy is None:
             raise Refused(404, ("id", "PKB has no such appointment"))
-        return _shown(copy)
+        url = world.aggregated.management_urls.get(id_) if customer.route == "hl7" else None
+        return _shown(copy, {} if url is None else {"X-Management-Url": quote(url, safe=_URL)})
 
     async def _store_appointment(self, request: web.Request) -> web.Response:
-        box, _ = self._box(request)
-        id_, at = request.match_info["id"], self._clock()
-        resource = _appointment(await request.read())
+        world, customer, at = self._world(), _named(request), self._clock()
+        id_, resource = request.match_info["id"], _appointment(await request.read())
         resource.setdefault("id", id_)
         for name in request.query:
             if name != "owner":
                 raise Refused(400, (name, "unknown parameter; there is only owner"))
-        if "owner" in request.query:
-            resource = hand_over(box, id_, resource, _customer("owner", request.query["owner"], 400), at)
+        owner = _customer("owner", request.query["owner"], 400) if "owner" in request.query else None
+        if customer.route == "hl7":
+            resource = resource if owner is None else owned(resource, owner)
+            return _shown(world.aggregated.put("Appointment", id_, resource, at))
+        box = world.boxes[customer.box]
+        resource = resource if owner is None else hand_over(box, id_, resource, owner, at)
         return _shown(box.put("Appointment", id_, resource, at))
 
     async def _start_over(self, _request: web.Request) -> web.Response:
@@ -94,20 +124,29 @@ class Control:
         return web.json_response({})
 
     async def _show_review(self, _request: web.Request) -> web.Response:
-        return web.json_response([])
+        return web.json_response([held.shown() for held in self._world().review.waiting.values()])
 
-    async def _decide_review(self, _request: web.Request) -> web.Response:
-        raise Refused(404, ("n", "the review queue has no such message"))
+    async def _decide_review(self, request: web.Request) -> web.Response:
+        number = request.match_info["n"]
+        n = int(number) if _NUMBER.fullmatch(number) else 0
+        if n not in self._world().review.waiting:
+            raise Refused(404, ("n", "the review queue has no such message"))
+        try:
+            decision = _Decision.model_validate_json(await request.read()).decision
+        except ValidationError as error:
+            raise Refused(400, *_problems(error)) from error
+        held, applied = self._decide(n, decision)
+        return web.json_response({**held.shown(), "decision": decision, "applied": applied})
 
-    def _box(self, request: web.Request) -> tuple[Store, Customer]:
-        customer = _customer("customer", request.match_info["customer"], 404)
-        return self._world().boxes[customer.box], customer
+
+def _named(request: web.Request) -> Customer:
+    return _customer("customer", request.match_info["customer"], 404)
 
 
 def _customer(where: str, name: str, status: int) -> Customer:
-    customer = CUSTOMERS.get(name)
+    customer = EVERY_CUSTOMER.get(name)
     if customer is None:
-        raise Refused(status, (where, f"must be one of {', '.join(CUSTOMERS)}"))
+        raise Refused(status, (where, f"must be one of {', '.join(EVERY_CUSTOMER)}"))
     return customer
 
 
@@ -121,8 +160,8 @@ def _appointment(body: bytes) -> Resource:
     return resource
 
 
-def _shown(copy: Copy) -> web.Response:
-    headers = {"ETag": f'W/"{copy.version}"'}
+def _shown(copy: Copy, more: dict[str, str] | None = None) -> web.Response:
+    headers = {"ETag": f'W/"{copy.version}"', **(more or {})}
     return web.Response(body=copy.body, content_type="application/json", headers=headers)
 
 

@@ -4,12 +4,13 @@ Every appointment has a synthetic patient of its own, with an NHS number of the 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from gateway.simulator.customers import BOX, CUSTOMERS, Customer
+from gateway.simulator import hl7_demo, stu3
+from gateway.simulator.customers import BRADFORD, EVERY_CUSTOMER, Customer
 from gateway.simulator.resources import (
     CARDIOLOGY,
     ENDOCRINOLOGY,
@@ -79,7 +80,7 @@ def _at(now: datetime, days: int, clock: time) -> datetime:
     return datetime.combine(now.astimezone(LONDON).date() + timedelta(days=days), clock, LONDON)
 
 
-SCENARIOS: Final = (
+HERE: Final = (
     Scenario("changeable", 24, _ahead),
     Scenario("team-owned", 12, _ahead, owner="airedale-cardiology"),
     Scenario("other-customer", 5, _ahead, owner="wharfedale"),
@@ -98,6 +99,13 @@ SCENARIOS: Final = (
     Scenario("fulfilled", 5, _last_week, status="fulfilled"),
     Scenario("noshow", 5, _last_week, status="noshow"),
 )
+ELSEWHERE: Final = tuple(
+    replace(scenario, count=14 if scenario.name == "changeable" else 4, customer=customer, owner=customer)
+    for customer, left_out in (("bradford", {"fulfilled"}), ("leeds", set()))
+    for scenario in HERE
+    if scenario.name not in {"team-owned", "other-customer", "specialty-outside", *left_out}
+)
+SCENARIOS: Final = (*HERE, *ELSEWHERE)
 
 
 def bookings(now: datetime) -> Iterator[tuple[Scenario, Booking]]:
@@ -112,7 +120,7 @@ def bookings(now: datetime) -> Iterator[tuple[Scenario, Booking]]:
                     id=f"{scenario.customer}-{scenario.name}-{number:02d}",
                     serial=serial,
                     number=number,
-                    owner=CUSTOMERS[scenario.owner],
+                    owner=EVERY_CUSTOMER[scenario.owner],
                     status=scenario.status,
                     label=scenario.label,
                     specialty=scenario.specialty,
@@ -124,18 +132,24 @@ def bookings(now: datetime) -> Iterator[tuple[Scenario, Booking]]:
 
 def resources(box: str, now: datetime) -> Iterator[tuple[str, Resource]]:
     """What a box holds at the start: (resource type, resource), in the order of its transactions."""
-    if box != BOX:
+    held = (booking for _, booking in bookings(now) if booking.owner.box == box)
+    if box == BRADFORD.box:
+        yield from hl7_demo.resources(held, now)
         return
-    for customer in CUSTOMERS.values():
+    customers = [customer for customer in EVERY_CUSTOMER.values() if customer.box == box]
+    for customer in customers:
         yield "Organization", organisation(customer)
     yield from staff_and_places()
-    for _, booking in bookings(now):
+    for booking in held:
         yield "Patient", patient(booking, now)
-        yield "Appointment", appointment(booking, now)
+        r4 = appointment(booking, now)
+        yield "Appointment", r4 if booking.owner.fhir_version == "R4" else stu3.appointment(r4)
 
 
-def listed(now: datetime, version_of: Callable[[Customer, str], str]) -> tuple[DemoAppointment, ...]:
-    """The demonstration's appointments as the sandbox lists them."""
+def listed(
+    now: datetime, hospitals: tuple[str, ...], version_of: Callable[[Customer, str], str]
+) -> tuple[DemoAppointment, ...]:
+    """The appointments of some hospitals as the sandbox lists them."""
     return tuple(
         DemoAppointment(
             customer=scenario.customer,
@@ -145,12 +159,17 @@ def listed(now: datetime, version_of: Callable[[Customer, str], str]) -> tuple[D
             version=version_of(booking.owner, booking.id),
             scenario=scenario.name,
             owner=booking.owner.id,
-            identifier="{system}|{value}".format(**appointment_identifier(booking)),
+            identifier="{system}|{value}".format(**_identifier(booking)),
             patient_identifier=f"{NHS_NUMBER}|{booking.nhs_number}",
             birth_date=booking.birth_date,
         )
         for scenario, booking in bookings(now)
+        if EVERY_CUSTOMER[scenario.customer].hospital in hospitals
     )
+
+
+def _identifier(booking: Booking) -> dict[str, str]:
+    return hl7_demo.identifier(booking) if booking.owner.route == "hl7" else appointment_identifier(booking)
 
 
 def nhs_numbers() -> Iterator[str]:

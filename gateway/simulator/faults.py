@@ -13,7 +13,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from gateway.simulator.answers import FHIR_JSON, outcome
-from gateway.simulator.customers import CUSTOMERS
+from gateway.simulator.customers import EVERY_CUSTOMER
 
 Target = Literal["box", "aggregated", "hl7", "token"]
 Kind = Literal["delay", "status", "drop-before", "drop-after", "garbage", "ack", "lag"]
@@ -66,8 +66,8 @@ class Fault(BaseModel):
     @field_validator("customer")
     @classmethod
     def _is_known(cls, customer: str | None) -> str | None:
-        if customer is not None and customer not in CUSTOMERS:
-            raise ValueError(f"customer must be one of {', '.join(CUSTOMERS)}")
+        if customer is not None and customer not in EVERY_CUSTOMER:
+            raise ValueError(f"customer must be one of {', '.join(EVERY_CUSTOMER)}")
         return customer
 
     @property
@@ -75,10 +75,16 @@ class Fault(BaseModel):
         """The value of a kind that has a number."""
         return self.value if isinstance(self.value, int) else 0
 
-    def strikes(self, target: Target, *, write: bool, customers: frozenset[str]) -> bool:
-        """Whether it concerns a request that touches appointments of these customers."""
-        wanted = target == "token" or self.on == "any" or (self.on == "write") == write
-        return self.target == target and wanted and (self.customer is None or self.customer in customers)
+    def strikes(self, target: Target, *, write: bool, customers: frozenset[str], lag: bool) -> bool:
+        """Whether it concerns a request that touches appointments of these customers, or the lag of what it wrote.
+
+        On Aggregated there are reads only, so that a fault which does not say what it strikes means them.
+        """
+        if self.target != target or (self.kind == "lag") != lag:
+            return False
+        unsaid = target == "aggregated" and "on" not in self.model_fields_set
+        wanted = target == "token" or lag or unsaid or self.on == "any" or (self.on == "write") == write
+        return wanted and (self.customer is None or self.customer in customers)
 
 
 class Faults:
@@ -99,10 +105,10 @@ class Faults:
         """What waits, with the counts still left."""
         return [{**fault.model_dump(), "count": left} for fault, left in self._waiting]
 
-    def take(self, target: Target, *, write: bool, customers: frozenset[str]) -> Fault | None:
-        """The oldest fault that strikes this request; it is counted down."""
+    def take(self, target: Target, *, write: bool, customers: frozenset[str], lag: bool = False) -> Fault | None:
+        """The oldest fault that strikes this request (or, if asked, lags its write); it is counted down."""
         for place, (fault, left) in enumerate(self._waiting):
-            if fault.strikes(target, write=write, customers=customers):
+            if fault.strikes(target, write=write, customers=customers, lag=lag):
                 if left == 1:
                     del self._waiting[place]
                 elif left > 1:

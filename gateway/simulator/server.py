@@ -1,17 +1,27 @@
-"""The simulator as a whole: one port for the token server, the boxes and the control API."""
+"""The simulator as a whole: one port for token servers, boxes, Aggregated, HL7 and the control API."""
 
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from aiohttp import web
 
-from gateway.simulator import tokens
+from gateway.simulator import aggregated_door, hl7_door, tokens
+from gateway.simulator.aggregated_door import AggregatedDoor
 from gateway.simulator.box import BoxDoor
 from gateway.simulator.control import Control
-from gateway.simulator.customers import GATEWAY, Client
+from gateway.simulator.customers import (
+    AGGREGATED_READER,
+    EVERY_CUSTOMER,
+    GATEWAY,
+    HL7_CREDENTIALS,
+    Client,
+    Customer,
+    Hl7Credentials,
+)
 from gateway.simulator.demo import DemoAppointment
+from gateway.simulator.hl7_door import Hl7Door
 from gateway.simulator.tokens import TokenServer
 from gateway.simulator.world import World
 from gateway.simulator.writes import Write
@@ -26,7 +36,10 @@ def _random_id() -> str:
 
 
 class Simulator:
-    """PKB on one machine. `now` is what the demonstration's appointments are relative to, also after a reset."""
+    """PKB on one machine. `now` is what the demonstration's appointments are relative to, also after a reset.
+
+    Every hospital's data is there; `hospitals` are those whose appointments and customers are listed.
+    """
 
     def __init__(
         self,
@@ -35,12 +48,16 @@ class Simulator:
         clock: Callable[[], datetime] = _utc_now,
         new_id: Callable[[], str] = _random_id,
         token_lifetime: int = 300,  # seconds
+        hospitals: tuple[str, ...] = ("airedale",),
     ) -> None:
         self._now = now
-        self.world = World(now)
+        self._hospitals = hospitals
+        self.world = World(now, hospitals)
         self.tokens = TokenServer(token_lifetime, clock, secrets.token_bytes(32))
         self._boxes = BoxDoor(lambda: self.world, self.tokens, clock, new_id)
-        self._control = Control(lambda: self.world, self.reset, clock)
+        self._aggregated = AggregatedDoor(lambda: self.world, self.tokens, clock)
+        self._hl7 = Hl7Door(lambda: self.world, clock, new_id)
+        self._control = Control(lambda: self.world, self.reset, clock, self._hl7.decide)
         self._runner: web.AppRunner | None = None
         self._url: str | None = None
 
@@ -51,6 +68,9 @@ class Simulator:
         router.add_post(tokens.PATH, self._token)
         router.add_route("*", "/boxes/{box}/fhir/{kind}", self._boxes.handle)
         router.add_route("*", "/boxes/{box}/fhir/{kind}/{id}", self._boxes.handle)
+        router.add_route("*", f"{aggregated_door.BASE}/{{kind}}", self._aggregated.handle)
+        router.add_route("*", f"{aggregated_door.BASE}/{{kind}}/{{id}}", self._aggregated.handle)
+        router.add_post(hl7_door.PATH, self._hl7.handle)
         application.add_subapp("/control", self._control.application())
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
@@ -70,7 +90,7 @@ class Simulator:
 
     def reset(self) -> None:
         """The demonstration's data again, no faults, no writes; tokens stay good."""
-        self.world = World(self._now)
+        self.world = World(self._now, self._hospitals)
 
     async def _token(self, request: web.Request) -> web.Response:
         return await self.tokens.answer(request, self.world.faults)
@@ -97,6 +117,31 @@ class Simulator:
         return f"{self.url}/boxes/{box}/fhir"
 
     @property
+    def aggregated_url(self) -> str:
+        """The FHIR base address of the Aggregated endpoint."""
+        return f"{self.url}{aggregated_door.BASE}"
+
+    @property
+    def aggregated_token_url(self) -> str:
+        """Its token endpoint: the same identity server as for boxes, where another client is let in."""
+        return self.token_url
+
+    @property
+    def aggregated_credentials(self) -> Client:
+        """What the gateway reads aggregated data with."""
+        return AGGREGATED_READER
+
+    @property
+    def hl7_url(self) -> str:
+        """The SOAP endpoint that takes HL7 messages."""
+        return f"{self.url}{hl7_door.PATH}"
+
+    @property
+    def hl7_credentials(self) -> Mapping[str, Hl7Credentials]:
+        """By partner: user name, password, and alias → customer."""
+        return HL7_CREDENTIALS
+
+    @property
     def client_credentials(self) -> Client:
         """What the gateway calls PKB with."""
         return GATEWAY
@@ -105,6 +150,12 @@ class Simulator:
     def appointments(self) -> tuple[DemoAppointment, ...]:
         """The demonstration's appointments, as they were at the start."""
         return self.world.appointments
+
+    @property
+    def customers(self) -> Mapping[str, Customer]:
+        """The listed hospitals and their teams, and those they share a box with."""
+        boxes = {EVERY_CUSTOMER[hospital].box for hospital in self._hospitals}
+        return {customer.id: customer for customer in EVERY_CUSTOMER.values() if customer.box in boxes}
 
     @property
     def writes(self) -> list[Write]:

@@ -1,4 +1,4 @@
-"""Everything that a reset puts back: the boxes' resources, the faults, the list of writes.
+"""Everything that a reset puts back: the resources, the faults, the list of writes, the review queue.
 
 A reset makes a new world; a delayed write that is still on its way changes only the old one.
 """
@@ -7,28 +7,39 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from gateway.simulator.customers import BOX, BY_SOURCE, CUSTOMERS, Customer
+from gateway.simulator.aggregated_store import AggregatedStore
+from gateway.simulator.customers import BOXES, BRADFORD, BY_SOURCE, EVERY_CUSTOMER, Customer
 from gateway.simulator.demo import DemoAppointment, listed, resources
 from gateway.simulator.faults import Faults
 from gateway.simulator.resources import NHS_NUMBER
+from gateway.simulator.review import Review
 from gateway.simulator.store import Copy, Resource, Store
 from gateway.simulator.writes import Write
 
 
 class World:
-    """PKB at one time. `now` is what the demonstration's times are relative to."""
+    """PKB at one time. `now` is what the demonstration's times are relative to; only `hospitals` are listed."""
 
-    def __init__(self, now: datetime) -> None:
+    def __init__(self, now: datetime, hospitals: tuple[str, ...]) -> None:
         self.faults = Faults()
         self.writes: list[Write] = []
-        self.boxes = {BOX: Store()}
+        self.review = Review()
+        self.aggregated = AggregatedStore()
+        for kind, resource in resources(BRADFORD.box, now):
+            self.aggregated.put(kind, resource["id"], resource, now)
+        self.boxes = {name: Store() for name in BOXES}
         for name, box in self.boxes.items():
             for kind, resource in resources(name, now):
                 box.put(kind, resource["id"], resource, now)
-        self.appointments: tuple[DemoAppointment, ...] = listed(now, self._version)
+        self.appointments: tuple[DemoAppointment, ...] = listed(now, hospitals, self._version)
+
+    def copy(self, customer: Customer, id_: str) -> Copy | None:
+        """PKB's newest copy of an appointment that is where the customer's are."""
+        held = self.aggregated.newest if customer.route == "hl7" else self.boxes[customer.box]
+        return held.get("Appointment", id_)
 
     def _version(self, owner: Customer, id_: str) -> str:
-        copy = self.boxes[owner.box].get("Appointment", id_)
+        copy = self.copy(owner, id_)
         assert copy is not None
         return copy.version
 
@@ -101,4 +112,4 @@ def _pointed(person: Any, renamed: dict[str, str]) -> Any:
 
 def all_of(box: str) -> frozenset[str]:
     """The ids of every customer whose appointments are in a box."""
-    return frozenset(customer.id for customer in CUSTOMERS.values() if customer.box == box)
+    return frozenset(customer.id for customer in EVERY_CUSTOMER.values() if customer.box == box)

@@ -24,6 +24,8 @@ class Write:
     body: str
     applied: bool = False
     answer: int | None = None
+    message: str | None = None  # of a SOAP call: the HL7 text inside
+    ack: str | None = None  # of a SOAP call: MSA-1 as PKB gave it, sent or not
 
     def ended(self, answer: Answer) -> None:
         """Note what came of it."""
@@ -32,6 +34,7 @@ class Write:
 
     def shown(self) -> dict[str, Any]:
         """As `GET /writes` has it."""
+        soap = {"message": self.message, "ack": self.ack} if self.target == "hl7" else {}
         return {
             "n": self.n,
             "time": instant(self.time.astimezone(UTC)),
@@ -43,14 +46,15 @@ class Write:
             "body": self.body,
             "applied": self.applied,
             "answer": self.answer,
+            **soap,
         }
 
 
-def opened(request: web.Request, body: bytes, n: int, at: datetime, customer: str) -> Write:
+def opened(request: web.Request, body: bytes, n: int, at: datetime, customer: str, target: Target = "box") -> Write:
     """The record of a write that has just been read from the wire. A repeated header is joined by commas."""
     headers: dict[str, str] = {}
     for name, value in request.headers.items():
         known = headers.get(name.lower())
         headers[name.lower()] = value if known is None else f"{known}, {value}"
     text = body.decode("utf-8", "replace")
-    return Write(n, at, "box", customer, request.method, request.raw_path, headers, text)
+    return Write(n, at, target, customer, request.method, request.raw_path, headers, text)
