@@ -214,7 +214,7 @@ def settings() -> str:
         if _section(key.path) != section:
             section = _section(key.path)
             lines += [f"\n## {section}\n", "| key | default | meaning |", "|---|---|---|"]
-        shown = re.sub(r"^routes\.\*\([a-z0-9-]+\)", "routes.NAME", key.path)
+        shown = re.sub(r"\.\*(\([a-z0-9-]+\))?", ".NAME", key.path)
         lines.append(f"| `{shown}` | {key.default} | {_cell(MEANINGS[key.path])} |")
     return "\n".join(lines) + "\n" + FLAGS
 
