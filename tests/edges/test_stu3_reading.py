@@ -89,6 +89,12 @@ def test_the_reason_of_a_cancel_leaves_its_extension(extensions: Any, kept: Any)
     assert facts.cancel_reason == "pat"
 
 
+def test_the_extension_is_the_reason_whatever_a_box_keeps_beside_it() -> None:
+    after = told(status="cancelled", cancelationReason={"text": "old"}, extension=[reason_extension()])
+
+    assert after["cancelationReason"] == PAT
+
+
 @pytest.mark.parametrize(
     "extensions",
     [
@@ -128,6 +134,7 @@ def test_a_list_of_categories_is_one_already() -> None:
         pytest.param(participant("urn:uuid:1", extension=[MARK]), 0, id="a uuid"),
         pytest.param(participant("#someone", extension=[MARK]), 0, id="a contained patient"),
         pytest.param(participant("Patient/p2", extension=[MARK]), 2, id="a patient"),
+        pytest.param(participant(type="Patient", extension=[MARK]), 0, id="a patient by type"),
     ],
 )
 def test_a_mark_makes_no_place_of_somebody_who_may_be_a_patient(other: Any, patients: int) -> None:
@@ -137,6 +144,12 @@ def test_a_mark_makes_no_place_of_somebody_who_may_be_a_patient(other: Any, pati
     assert document["participant"] == parsed({"x": [participant("Patient/p1"), other]})["x"]
     assert one_patient(document) is None
     assert read_appointment(document, "a1", None, RECORD).provenance.patients == patients
+
+
+def test_a_type_that_is_there_already_stays() -> None:
+    staff = participant(type="Practitioner", display="Dr Test", extension=[MARK])
+
+    assert told(participant=[staff])["participant"] == [staff]
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ def test_a_cancel_keeps_its_reason_in_an_extension(before: Any, after: Any) -> N
     ("before", "expected"),
     [
         pytest.param(Absent, {}, id="no extension"),
+        pytest.param([], {}, id="an empty array"),
         pytest.param([SPOC], {}, id="others"),
         pytest.param([SPOC, reason_extension()], {"extension": [SPOC]}, id="an old reason"),
         pytest.param([reason_extension()], {"extension": None}, id="nothing but an old reason"),
