@@ -331,6 +331,10 @@ class Client:
         )
         return stored
 
+    async def put_text(self, appointment: str, text: str) -> None:
+        """Let PKB hold a resource exactly as written."""
+        await self._control("PUT", f"/appointments/airedale/{appointment}", data=text.encode())
+
     def demo(self, scenario: str, number: int = 0) -> Json:
         """The sandbox's own appointments of a scenario."""
         return dict([each for each in self.place.told["appointments"] if each["scenario"] == scenario][number])
