@@ -130,13 +130,16 @@ def is_location(actor: Object, document: Object) -> bool:
     A patient never is, whatever else is said of it: a place may be replaced by a change, a patient must not.
     """
     kind = _kind(actor, document)
-    marked = any(marks_location(extension) for extension in _objects(actor, "extension"))
-    return kind == "Location" or (marked and kind != "Patient")
+    return kind == "Location" or (kind != "Patient" and _is_marked(actor, "Location"))
 
 
-def marks_location(extension: Object) -> bool:
-    """Whether an extension is PKB's and says "Location", in whatever type of value."""
-    return extension.get("url") == ACTOR_TYPE and "Location" in extension.values()
+def marks(extension: Object, kind: str) -> bool:
+    """Whether an extension is PKB's and names this sort of actor, in whatever type of value."""
+    return extension.get("url") == ACTOR_TYPE and kind in extension.values()
+
+
+def _is_marked(actor: Object, kind: str) -> bool:
+    return any(marks(extension, kind) for extension in _objects(actor, "extension"))
 
 
 def _check_identity(document: Object, kind: str, id_: str) -> None:
@@ -248,7 +251,9 @@ def _names_somebody(actor: Object) -> bool:
 def _kind(actor: Object, document: Object) -> str | None:
     """Tell what sort of resource an actor is, where that can be told. `Patient` wins over every contradiction."""
     told, reference = _text(actor, "type"), _text(actor, "reference")
-    if told == "Patient" or reference is None:
+    if told == "Patient" or _is_marked(actor, "Patient"):
+        return "Patient"
+    if reference is None:
         return told
     if reference.startswith("#"):
         found = _contained(document, reference[1:])

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.domain.strict_json import Object, Value
-from gateway.pkb.appointment_reading import ACTOR_TYPE, is_location, marks_location
+from gateway.pkb.appointment_reading import ACTOR_TYPE, is_location, marks
 from gateway.pkb.appointment_writing import NotExpressible
 from gateway.pkb.dialect import Dialect
 
@@ -69,8 +69,8 @@ def _drop_reason(new: Object, _: Object) -> None:
 
 def _place(old: Object, display: str) -> Object:
     """Name a place. STU3 references have no type, so PKB's extension says what it is, as written where there is one."""
-    marks: list[Value] = [each for each in _objects(old.get("extension")) if marks_location(each)]
-    return {"extension": marks or [{"url": ACTOR_TYPE, "valueCode": "Location"}], "display": display}
+    held: list[Value] = [each for each in _objects(old.get("extension")) if marks(each, "Location")]
+    return {"extension": held or [{"url": ACTOR_TYPE, "valueCode": "Location"}], "display": display}
 
 
 def _extensions(held: Value) -> tuple[list[Object], list[Value]]:

@@ -22,6 +22,7 @@ from gateway.pkb.appointment_reading import (
 from tests.edges.pkb_documents import LABEL, NHS_NUMBER, PKB, Absent, appointment, meta, participant, patient
 
 RECORD = PatientRecord(Patient("Patient/p1", "9990548609", date(1960, 2, 29)), "Organization/airedale")
+MARKED = {"url": ACTOR_TYPE, "valueString": "Patient"}
 
 
 def parsed(document: dict[str, Any]) -> Object:
@@ -141,6 +142,11 @@ def test_an_etag_of_another_version_is_not(etag: str) -> None:
         pytest.param(
             [participant("Patient/p1"), participant(identifier={"system": NHS_NUMBER})], None, id="a number beside"
         ),
+        pytest.param([participant("Patient/p1", extension=[MARKED])], "p1", id="one, marked"),
+        pytest.param([participant("Patient/p1"), participant(extension=[MARKED])], None, id="a mark beside"),
+        pytest.param(
+            [participant("Patient/p1"), participant("Practitioner/1", extension=[MARKED])], None, id="staff marked"
+        ),
         pytest.param([participant("Patient/p1/_history/2")], None, id="a version"),
         pytest.param([participant("Patient/..")], None, id="dots"),
         pytest.param([participant("patient/p1")], None, id="lower case"),
@@ -239,6 +245,11 @@ def test_sources(given_meta: Any, organisations: tuple[str, ...], teams: tuple[s
             participant("Patient/p1", extension=[{"url": ACTOR_TYPE, "valueCode": "Location"}]),
             (),
             id="a patient marked as a place",
+        ),
+        pytest.param(
+            participant(display="A", extension=[MARKED, {"url": ACTOR_TYPE, "valueCode": "Location"}]),
+            (),
+            id="marked as both",
         ),
     ],
 )
