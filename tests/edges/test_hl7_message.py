@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import hl7  # type: ignore[import-untyped]  # the library has no types
+import hl7
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
