@@ -208,3 +208,15 @@ async def test_the_facts_are_told_as_the_decision_saw_them(bench: Bench) -> None
         "new_start": (NOW + 40 * DAY).isoformat(),
         "patient": "absent",
     }
+
+
+async def test_every_record_says_how_long_the_request_took_so_far_in_milliseconds(bench: Bench) -> None:
+    began = asyncio.get_running_loop().time() - 2.5
+    await bench.run(received=began)
+    bench.hospital.copies["a-1"] = appointment(start=NOW + DAY)
+    await bench.run(received=began)
+    await bench.looks.show(caller(received=began), customer(), "a-1")
+
+    timed = [record for record in bench.paper.written if record["event"] != "intent"]
+    assert [record["event"] for record in timed] == ["outcome", "refused", "read"]
+    assert all(2500 <= record["duration_ms"] < 4000 for record in timed)

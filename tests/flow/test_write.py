@@ -133,6 +133,7 @@ async def test_a_pkb_that_cannot_be_read_gets_no_write(bench: Bench) -> None:
     (record,) = bench.paper.written
     assert (record["event"], record["code"]) == ("refused", "upstream-unavailable")
     assert record["upstream"] == {"status": 503}
+    assert record["now"] == "2026-06-01T09:00:00.000000Z"
 
 
 async def test_a_write_reads_the_patient_afresh(bench: Bench) -> None:
