@@ -1,0 +1,107 @@
+"""Reading single FHIR resources of PKB: one token renewed at most once, few tries, and a breaker's view of faults."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
+
+from gateway.domain.codes import Code
+from gateway.flow.ports import UpstreamFault
+from gateway.pkb.answers import ABSENT, RETRIES, Pauses, fault_of, fault_of_status
+from gateway.pkb.credentials import Credentials
+from gateway.pkb.http import Answer, HttpClient, HttpFault, resource_url
+
+FAIR_SECONDS: Final = 1.0
+"""A request that came with less time than this says nothing about PKB when its time runs out."""
+MEDIA_TYPE: Final = "application/fhir+json"
+
+Kept = TypeVar("Kept")
+
+
+@dataclass(slots=True)
+class Reading:
+    """One read: its deadline, and whether its token has been replaced once."""
+
+    deadline: float
+    renewed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """The resources of one FHIR endpoint. `clock` is the event loop's."""
+
+    base_url: str
+    http: HttpClient
+    credentials: Credentials
+    pauses: Pauses
+    clock: Callable[[], float]
+
+    async def get(self, kind: str, id_: str, reading: Reading) -> Answer | None:
+        """Read one resource, trying again where that may help; None where there is none. Raises UpstreamFault."""
+        retry = 0
+        while True:
+            try:
+                answer = await self._get_once(kind, id_, reading)
+            except UpstreamFault as fault:
+                if fault.code is not Code.UPSTREAM_UNAVAILABLE or not await self.pause(retry, reading.deadline):
+                    raise
+                retry += 1
+            else:
+                return None if answer.status in ABSENT else answer
+
+    async def pause(self, retry: int, deadline: float) -> bool:
+        """Wait before another try; False where none is left, or no time for it."""
+        pause = self.pauses.before(retry)
+        if retry >= RETRIES or self.clock() + pause >= deadline:
+            return False
+        await asyncio.sleep(pause)
+        return True
+
+    async def _get_once(self, kind: str, id_: str, reading: Reading) -> Answer:
+        token = await self.credentials.token(reading.deadline)
+        headers = {"Authorization": f"Bearer {token}", "Accept": MEDIA_TYPE}
+        try:
+            answer = await self.http.send("GET", resource_url(self.base_url, kind, id_), headers, reading.deadline)
+        except HttpFault as fault:
+            raise fault_of(fault) from fault
+        if answer.status == 401:
+            self.credentials.drop(token)
+            if not reading.renewed:
+                reading.renewed = True
+                return await self._get_once(kind, id_, reading)
+        if answer.status != 200 and answer.status not in ABSENT:
+            raise fault_of_status(answer.status)
+        return answer
+
+
+@dataclass(slots=True)
+class Recent(Generic[Kept]):
+    """What was read a short while ago, at most `places` of it."""
+
+    clock: Callable[[], float]
+    seconds: float
+    places: int
+    _held: "OrderedDict[str, tuple[float, Kept]]" = field(default_factory=OrderedDict)
+
+    def get(self, id_: str) -> Kept | None:
+        """Give what is not too old."""
+        held = self._held.get(id_)
+        return held[1] if held is not None and self.clock() - held[0] <= self.seconds else None
+
+    def forget(self, id_: str) -> None:
+        """Drop one."""
+        self._held.pop(id_, None)
+
+    def keep(self, id_: str, asked_at: float, value: Kept) -> None:
+        """Keep one as of the time it was asked for; the oldest makes room."""
+        self._held[id_] = (asked_at, value)
+        while len(self._held) > self.places:
+            self._held.popitem(last=False)
+
+
+def speaks_against(code: Code, status: int | None, *, fair: bool) -> bool | None:
+    """Say whether a fault speaks against PKB's health; what it answers on purpose does not."""
+    if code is Code.UPSTREAM_TIMEOUT:
+        return True if fair else None
+    return code is Code.UPSTREAM_UNAVAILABLE and (status is None or not 400 <= status <= 499)
