@@ -32,6 +32,7 @@ LABEL org.opencontainers.image.title="PKB Partner Appointment Gateway" \
       org.opencontainers.image.licenses="Apache-2.0"
 
 ENV PATH=/opt/pkb-gateway/bin:$PATH \
+    PKB_GATEWAY_COMMIT=${REVISION} \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 

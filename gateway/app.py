@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -137,6 +137,8 @@ class GrantsNews:
 
     journal: Journal
     metrics: Metrics
+    in_force: Callable[[], str]
+    """The digest of the grants in force."""
 
     async def loaded(self, grants: Grants, previous: str) -> None:
         """Tell that a file is in force."""
@@ -149,7 +151,7 @@ class GrantsNews:
         for problem in problems:
             _log.error("grants refused", problem=str(problem))
         self.metrics.reloaded("refused")
-        self.journal.note({"event": "grants-refused", "decision": "refuse", "code": "grants-refused"})
+        self.journal.note({"event": "grants-refused", "grants_digest": self.in_force(), "code": "grants-refused"})
 
     async def keys(self, grants: Grants) -> None:
         """Tell that a partner's key file changed under the same grants."""
@@ -163,15 +165,18 @@ class Gateway:
     api: Api
     watcher: GrantsWatcher
     journal: Journal
+    state: State
     tasks: TaskBook
     open_writes: OpenWrites
     partner_port: int = 0
     admin_port: int = 0
 
-    def readiness(self) -> Readiness:
+    async def readiness(self) -> Readiness:
         """Say whether new requests are welcome."""
         checks = {
             "audit": self.journal.healthy and not self.open_writes.owed,
+            "state": await self.state.is_usable(),
+            # A gateway without good grants does not start, and a bad file later leaves the last good ones.
             "grants": True,
             "serving": not self.api.draining,
         }
@@ -195,19 +200,8 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         journal = await _open_journal(settings, stack)
         state = await State.open(settings.state.url.reveal())
         stack.push_async_callback(state.close)
-        grants = await asyncio.to_thread(grants_reader(settings).load)
         metrics = Metrics()
-        news = GrantsNews(journal, metrics)
-        watcher = GrantsWatcher(
-            settings.grants,
-            grants_reader(settings).load,
-            grants,
-            now=utc_now,
-            on_loaded=news.loaded,
-            on_refused=news.refused,
-            on_keys=news.keys,
-        )
-        await news.loaded(grants, "")
+        watcher = await _watch_grants(settings, journal, metrics)
         upstreams = await _open_upstreams(settings, metrics, stack)
         gateway = _assemble(settings, Registry(watcher), journal, state, upstreams, metrics)
         stack.push_async_callback(gateway.tasks.close)
@@ -217,6 +211,23 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         await _open_ports(settings, gateway, metrics, stack)
         stack.push_async_callback(gateway.drain)
         yield gateway
+
+
+async def _watch_grants(settings: Settings, journal: Journal, metrics: Metrics) -> GrantsWatcher:
+    reader = grants_reader(settings)
+    first = await asyncio.to_thread(reader.load)
+    news = GrantsNews(journal, metrics, lambda: watcher.current.digest)
+    watcher = GrantsWatcher(
+        settings.grants,
+        reader.load,
+        first,
+        now=utc_now,
+        on_loaded=news.loaded,
+        on_refused=news.refused,
+        on_keys=news.keys,
+    )
+    await news.loaded(first, "")
+    return watcher
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
@@ -317,7 +328,7 @@ def _assemble(
         documents=Documents(answers, keys, __version__, os.environ.get("PKB_GATEWAY_COMMIT", "unknown"), RELEASED),
         observe=observe,
     )
-    return Gateway(api, registry.watcher, journal, tasks, open_writes)
+    return Gateway(api, registry.watcher, journal, state, tasks, open_writes)
 
 
 async def _open_ports(settings: Settings, gateway: Gateway, metrics: Metrics, stack: AsyncExitStack) -> None:
@@ -342,7 +353,8 @@ async def _open_ports(settings: Settings, gateway: Gateway, metrics: Metrics, st
     metrics.read(gauges)
     operators = {operator.token_sha256: operator.name for operator in admin.operators}
     loopback = is_loopback(admin.host)
-    hosts = frozenset({*(LOOPBACK if loopback else (admin.host,)), *(host.lower() for host in admin.hosts)})
+    # A name of this machine's own is never one that a foreign page was served under.
+    hosts = frozenset({*LOOPBACK, admin.host, *(host.lower() for host in admin.hosts)})
     side = Admin(gateway.readiness, metrics.text, hosts, loopback, operators)
     runner = web.AppRunner(side.application(), access_log=None)
     gateway.admin_port = await _listen(runner, admin.host, admin.port, stack)

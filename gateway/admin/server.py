@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Final
@@ -38,7 +38,7 @@ class Readiness:
 class Admin:
     """The admin side. `operators` maps the SHA-256 of a token to a name."""
 
-    readiness: Callable[[], Readiness]
+    readiness: Callable[[], Awaitable[Readiness]]
     metrics: Callable[[], bytes]
     hosts: frozenset[str]
     loopback: bool
@@ -86,7 +86,7 @@ class Admin:
         return _json(200, {"status": "live"})
 
     async def _ready(self, _: web.Request) -> web.Response:
-        state = self.readiness()
+        state = await self.readiness()
         body = {"status": state.status, "checks": dict(state.checks), "degraded": list(state.degraded)}
         return _json(200 if state.ready else 503, body)
 

@@ -22,10 +22,8 @@ DEFAULT: Final = Path("config/gateway.toml")
 
 def insecure_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command one flag for each insecure setting; it gets those given as the tuple `allowed`."""
-    for name in sorted(INSECURE_FLAGS):
-        option = click.option(
-            name, "allowed", multiple=True, type=str, flag_value=name, help="Allow this insecure setting."
-        )
+    for name, meaning in sorted(INSECURE_FLAGS.items()):
+        option = click.option(name, "allowed", multiple=True, type=str, flag_value=name, help=meaning)
         command = option(command)
     return command
 

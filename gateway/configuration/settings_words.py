@@ -12,7 +12,12 @@ from gateway.configuration.secret import Reading, Secret, is_reference, read_sec
 INSECURE_UPSTREAM: Final = "--insecure-http-upstream"
 INSECURE_PUBLIC_URL: Final = "--insecure-public-url"
 INSECURE_ADMIN: Final = "--insecure-admin"
-INSECURE_FLAGS: Final = frozenset({INSECURE_UPSTREAM, INSECURE_PUBLIC_URL, INSECURE_ADMIN})
+INSECURE_FLAGS: Final = {
+    INSECURE_UPSTREAM: "Allow plain http to PKB, though patients' data and credentials then travel in the clear.",
+    INSECURE_PUBLIC_URL: "Allow a plain http public_url, though partners' tokens then travel in the clear.",
+    INSECURE_ADMIN: "Allow the admin side off the loopback without operators, where anybody may look in.",
+}
+"""Each flag, and what it allows."""
 """One for each insecure setting; `serve` and `check` take them on the command line, never from a file."""
 
 _SQLITE: Final = "sqlite:///"

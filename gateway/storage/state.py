@@ -76,6 +76,15 @@ class State:
         """Ends the connection; every later call raises StateUnavailable."""
         await self._connection.close()
 
+    async def is_usable(self) -> bool:
+        """Whether the file answers and may be written."""
+        try:
+            # Changes nothing, but needs all that a change needs: a file that was made read-only refuses it.
+            await self._change("UPDATE seen_jti SET expires = expires WHERE FALSE", ())
+        except StateUnavailable:
+            return False
+        return True
+
     async def remember_jti(self, issuer: str, jti: str, expires: int, now: datetime) -> bool:
         """True if `issuer` never used `jti` before; durable when it returns. `expires`: seconds since the epoch."""
         await self._forget(now)

@@ -193,3 +193,22 @@ async def test_two_processes_may_make_the_file_at_once(url: str) -> None:
     assert sum([await store.remember_jti("swiftbook", "j", END, NOW) for store in opened]) == 1
     for store in opened:
         await store.close()
+
+
+async def test_a_state_file_that_may_be_written_is_usable(state: State) -> None:
+    assert await state.is_usable()
+
+
+async def test_a_closed_state_file_is_not_usable(url: str) -> None:
+    opened = await State.open(url)
+    await opened.close()
+
+    assert not await opened.is_usable()
+
+
+async def test_a_state_file_without_its_table_is_not_usable(state: State, url: str) -> None:
+    with sqlite3.connect(path_of(url)) as other:
+        other.execute("DROP TABLE seen_jti")
+
+    assert not await state.is_usable()
+    other.close()
