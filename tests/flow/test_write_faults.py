@@ -65,6 +65,17 @@ async def test_draining_waits_for_every_write_that_was_begun(bench: Bench) -> No
     assert await late == Refused(Code.NOT_FOUND)
 
 
+async def test_draining_outlives_a_write_that_fails(bench: Bench) -> None:
+    bench.paper.full = True
+    running = asyncio.create_task(bench.run())
+    await asyncio.sleep(0)
+
+    await bench.writes.drain()
+
+    with pytest.raises(JournalUnavailable):
+        await running
+
+
 async def test_draining_with_nothing_begun_is_over_at_once(bench: Bench) -> None:
     await bench.writes.drain()
 
