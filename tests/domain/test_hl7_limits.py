@@ -184,3 +184,7 @@ def test_local_time_is_given_only_where_it_leads_back_to_the_same_instant(moment
         for fold in (0, 1):
             local = datetime.strptime(text, "%Y%m%d%H%M").replace(tzinfo=zone, fold=fold)
             assert local.astimezone(UTC) == moment
+
+
+def test_a_year_has_four_digits() -> None:
+    assert local_minute(datetime(476, 9, 4, 12, 30, tzinfo=UTC), ZoneInfo("UTC")) == "047609041230"
