@@ -3,7 +3,7 @@
 Every appointment has a synthetic patient of its own, with an NHS number of the 999 test range.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from typing import Final
@@ -106,9 +106,10 @@ ELSEWHERE: Final = tuple(
     if scenario.name not in {"team-owned", "other-customer", "specialty-outside", *left_out}
 )
 SCENARIOS: Final = (*HERE, *ELSEWHERE)
+Booked = tuple[Scenario, Booking]
 
 
-def bookings(now: datetime) -> Iterator[tuple[Scenario, Booking]]:
+def bookings(now: datetime) -> Iterator[Booked]:
     """Every appointment of the demonstration, with times relative to `now`."""
     numbers = enumerate(nhs_numbers(), start=1)
     for scenario in SCENARIOS:
@@ -130,9 +131,9 @@ def bookings(now: datetime) -> Iterator[tuple[Scenario, Booking]]:
             )
 
 
-def resources(box: str, now: datetime) -> Iterator[tuple[str, Resource]]:
+def resources(box: str, booked: Sequence[Booked], now: datetime) -> Iterator[tuple[str, Resource]]:
     """What a box holds at the start: (resource type, resource), in the order of its transactions."""
-    held = (booking for _, booking in bookings(now) if booking.owner.box == box)
+    held = (booking for _, booking in booked if booking.owner.box == box)
     if box == BRADFORD.box:
         yield from hl7_demo.resources(held, now)
         return
@@ -147,7 +148,7 @@ def resources(box: str, now: datetime) -> Iterator[tuple[str, Resource]]:
 
 
 def listed(
-    now: datetime, hospitals: tuple[str, ...], version_of: Callable[[Customer, str], str]
+    booked: Sequence[Booked], hospitals: tuple[str, ...], version_of: Callable[[Customer, str], str]
 ) -> tuple[DemoAppointment, ...]:
     """The appointments of some hospitals as the sandbox lists them."""
     return tuple(
@@ -163,7 +164,7 @@ def listed(
             patient_identifier=f"{NHS_NUMBER}|{booking.nhs_number}",
             birth_date=booking.birth_date,
         )
-        for scenario, booking in bookings(now)
+        for scenario, booking in booked
         if EVERY_CUSTOMER[scenario.customer].hospital in hospitals
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import cached_property
 from typing import Any
 
 from gateway.simulator.exact_json import write
@@ -14,7 +15,7 @@ from gateway.simulator.exact_json import write
 Resource = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, which leave no room for what is written once
 class Copy:
     """One version of a resource."""
 
@@ -22,7 +23,11 @@ class Copy:
     resource: Resource
     version: str
     modified: str  # as an HTTP date
-    body: bytes
+
+    @cached_property
+    def body(self) -> bytes:
+        """The resource as JSON; most of what a world is made of is never asked for."""
+        return write(self.resource)
 
 
 class Store:
@@ -50,7 +55,7 @@ class Store:
         self._transaction += 1
         version = str(self._transaction)
         stamped = _stamped(resource, version, at)
-        copy = Copy(id_, stamped, version, format_datetime(at.astimezone(UTC), usegmt=True), write(stamped))
+        copy = Copy(id_, stamped, version, format_datetime(at.astimezone(UTC), usegmt=True))
         self._copies.setdefault(kind, {})[id_] = copy
         return copy
 

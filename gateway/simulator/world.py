@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.simulator.aggregated_store import AggregatedStore
 from gateway.simulator.customers import BOXES, BRADFORD, BY_SOURCE, EVERY_CUSTOMER, Customer
-from gateway.simulator.demo import DemoAppointment, listed, resources
+from gateway.simulator.demo import DemoAppointment, bookings, listed, resources
 from gateway.simulator.faults import Faults
 from gateway.simulator.resources import NHS_NUMBER
 from gateway.simulator.review import Review
@@ -25,13 +25,14 @@ class World:
         self.writes: list[Write] = []
         self.review = Review()
         self.aggregated = AggregatedStore()
-        for kind, resource in resources(BRADFORD.box, now):
+        booked = tuple(bookings(now))
+        for kind, resource in resources(BRADFORD.box, booked, now):
             self.aggregated.put(kind, resource["id"], resource, now)
         self.boxes = {name: Store() for name in BOXES}
         for name, box in self.boxes.items():
-            for kind, resource in resources(name, now):
+            for kind, resource in resources(name, booked, now):
                 box.put(kind, resource["id"], resource, now)
-        self.appointments: tuple[DemoAppointment, ...] = listed(now, hospitals, self._version)
+        self.appointments: tuple[DemoAppointment, ...] = listed(booked, hospitals, self._version)
 
     def copy(self, customer: Customer, id_: str) -> Copy | None:
         """PKB's newest copy of an appointment that is where the customer's are."""
