@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from gateway.simulator import aggregated_door, hl7_door, tokens
+from gateway.simulator import aggregated_door, facade_tokens, hl7_door, tokens
 from gateway.simulator.aggregated_door import AggregatedDoor
 from gateway.simulator.box import BoxDoor
 from gateway.simulator.control import Control
@@ -66,6 +66,7 @@ class Simulator:
         application = web.Application(client_max_size=16 * 1024**2)
         router = application.router
         router.add_post(tokens.PATH, self._token)
+        router.add_post(facade_tokens.PATH, self._facade_token)
         router.add_route("*", "/boxes/{box}/fhir/{kind}", self._boxes.handle)
         router.add_route("*", "/boxes/{box}/fhir/{kind}/{id}", self._boxes.handle)
         router.add_route("*", f"{aggregated_door.BASE}/{{kind}}", self._aggregated.handle)
@@ -95,6 +96,9 @@ class Simulator:
     async def _token(self, request: web.Request) -> web.Response:
         return await self.tokens.answer(request, self.world.faults)
 
+    async def _facade_token(self, request: web.Request) -> web.Response:
+        return await facade_tokens.answer(request, self.world.faults)
+
     @property
     def url(self) -> str:
         """Where everything is."""
@@ -111,6 +115,11 @@ class Simulator:
     def token_url(self) -> str:
         """The token endpoint."""
         return f"{self.url}{tokens.PATH}"
+
+    @property
+    def facade_token_url(self) -> str:
+        """The token endpoint of the other family; its tokens are good for nothing that is simulated."""
+        return f"{self.url}{facade_tokens.PATH}"
 
     def box_url(self, box: str) -> str:
         """The FHIR base address of a box."""

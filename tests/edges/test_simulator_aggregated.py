@@ -198,6 +198,41 @@ async def test_a_boxes_client_is_not_let_in_nor_is_this_ones_into_a_box(hospital
     assert (await hospital.read(path))[0] == 401
 
 
+async def test_the_other_familys_token_is_easily_had_and_good_for_nothing_here(hospital: Hospital) -> None:
+    client = hospital.pkb.aggregated_credentials
+    headers = {"Authorization": aiohttp.encode_basic_auth(client.client_id, client.client_secret)}
+    form = {"grant_type": "client_credentials"}
+    async with hospital.session.post(hospital.pkb.facade_token_url, data=form, headers=headers) as answer:
+        members = await answer.json()
+    assert (answer.status, members["token_type"], members["expires_in"]) == (200, "bearer", 3599)
+    assert "refresh_token" not in members
+    hospital.token = members["access_token"]
+    assert (await hospital.read(f"Appointment/{hospital.first().id}"))[0] == 401
+    assert (await hospital.box("GET", "Organization/airedale"))[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("authorization", "form", "status", "error"),
+    [
+        pytest.param("", "grant_type=client_credentials", 401, "unauthorized", id="none"),
+        pytest.param("Basic ?", "grant_type=client_credentials", 401, "unauthorized", id="no base64"),
+        pytest.param("Basic eDp5", "grant_type=client_credentials", 401, "unauthorized", id="unknown client"),
+        pytest.param("GOOD", "grant_type=password", 400, "unsupported_grant_type", id="other grant"),
+    ],
+)
+async def test_the_other_familys_server_refuses_in_its_own_words(
+    hospital: Hospital, authorization: str, form: str, status: int, error: str
+) -> None:
+    good = aiohttp.encode_basic_auth(STRANGER.client_id, STRANGER.client_secret)
+    headers = {"Authorization": authorization.replace("GOOD", good)}
+    headers["Content-Type"] = "application/x-www-form-urlencoded"
+    async with hospital.session.post(hospital.pkb.facade_token_url, data=form, headers=headers) as answer:
+        assert (answer.status, (await answer.json())["error"]) == (status, error)
+    await hospital.order(target="token", kind="drop-before")
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        await hospital.session.post(hospital.pkb.facade_token_url, data=form, headers=headers)
+
+
 # Lag
 
 
@@ -279,6 +314,12 @@ async def test_what_is_stored_by_hand_does_not_lag(hospital: Hospital) -> None:
     changed = await hospital.pkb_copy(booked) | {"status": "cancelled"}
     await hospital.control("PUT", f"/appointments/bradford/{booked.id}", changed)
     assert (await hospital.read(f"Appointment/{booked.id}"))[1]["status"] == "cancelled"
+
+
+async def test_a_lag_of_no_time_is_none(hospital: Hospital) -> None:
+    await hospital.order(target="aggregated", kind="lag", value=0)
+    await hospital.siu("S15", hospital.first())
+    assert (await hospital.read(f"Appointment/{hospital.first().id}"))[1]["status"] == "cancelled"
 
 
 # Faults
