@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.journeys.partner import Client, Place, Sandbox, sandbox_process
+from tests.journeys.partner import Client
+from tests.journeys.processes import Place, Sandbox, sandbox_process
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,12 @@
-"""A sandbox process, further gateways beside it, and a small client that speaks as a partner and as PKB's operator."""
+"""A small client that speaks as a partner, and to PKB's control API."""
 
 import asyncio
 import contextlib
 import hashlib
 import json
-import re
-import socket
-import subprocess
-import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,15 +15,10 @@ from typing import Any, Self, TypeVar
 import aiohttp
 from yarl import URL
 
-from gateway.partner.access_tokens import Scopes, TokenPress
-from gateway.partner.keys import read_signing_keys
+from tests.journeys.processes import Json, Place
 
 REASONS = "http://terminology.hl7.org/CodeSystem/appointment-cancellation-reason"
 NHS_NUMBER = "https://fhir.nhs.uk/Id/nhs-number"
-EVERYTHING = "system/Appointment.rus"
-START_SECONDS = 60.0
-
-Json = dict[str, Any]
 Seen = TypeVar("Seen")
 
 
@@ -53,137 +44,6 @@ def patient(number: str) -> Json:
 
 def in_days(days: float) -> datetime:
     return (datetime.now(UTC) + timedelta(days=days)).replace(microsecond=0)
-
-
-@dataclass(frozen=True)
-class Place:
-    """A running gateway in front of a sandbox's PKB."""
-
-    told: Mapping[str, Any]
-    gateway_url: str
-    admin_url: str
-    audit: Path
-    pid: int = 0
-
-    @property
-    def directory(self) -> Path:
-        return Path(self.told["config_file"]).parent
-
-    @property
-    def grants(self) -> Path:
-        return Path(self.told["grants_file"])
-
-    def token(self, partner: str, scope: str = EVERYTHING, age: float = 0.0) -> str:
-        """A token as the gateway itself would have issued it `age` seconds ago, good for an hour."""
-        keys = read_signing_keys((self.directory / "keys" / "tokens.pem").read_text(encoding="ascii"))
-        press = TokenPress(self.gateway_url, keys, 3600)
-        issued = datetime.now(UTC) - timedelta(seconds=age)
-        return press.issue(partner, Scopes.read(scope), issued, uuid.uuid4().hex).text
-
-    def records(self) -> list[Json]:
-        """Everything that is in the audit folder now, whole lines only."""
-        lines: list[bytes] = []
-        for path in sorted(self.audit.glob("*.jsonl")):
-            lines += [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-        return [json.loads(line) for line in lines]
-
-
-@dataclass
-class Sandbox:
-    """A `pkb-gateway sandbox` process."""
-
-    process: subprocess.Popen[bytes]
-    place: Place
-
-    @property
-    def gateway_pid(self) -> int:
-        """The gateway is the sandbox's only child."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="ascii")
-        return int(children.split()[0])
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextlib.contextmanager
-def sandbox_process(directory: Path) -> Iterator[Sandbox]:
-    """Run a sandbox on free ports until the caller is done with it."""
-    directory.mkdir(parents=True, exist_ok=True)
-    told_file = directory / "sandbox.json"
-    ports = ["--port", "0", "--admin-port", "0", "--pkb-port", "0"]
-    command = [sys.executable, "-m", "gateway", "sandbox", "--directory", str(directory), *ports]
-    with (directory / "sandbox.out").open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
-        try:
-            _wait(told_file.exists, process, directory / "sandbox.out")
-            told = json.loads(told_file.read_text(encoding="utf-8"))
-            place = Place(told, told["gateway_url"], told["admin_url"], Path(told["audit_directory"]))
-            yield Sandbox(process, place)
-        finally:
-            process.terminate()
-            process.wait(60)
-
-
-@contextlib.contextmanager
-def gateway_process(place: Place, name: str, settings: str = "", audit: str = "") -> Iterator[Place]:
-    """Run one more gateway on a sandbox's files, with settings of its own added."""
-    with started_gateway(place, name, settings, audit) as (further, process):
-        try:
-            yield further
-        finally:
-            process.terminate()
-            process.wait(60)
-
-
-@contextlib.contextmanager
-def started_gateway(
-    place: Place, name: str, settings: str = "", audit: str = ""
-) -> Iterator[tuple[Place, subprocess.Popen[bytes]]]:
-    """Start one more gateway, for a caller that ends the process itself; `name` is its audit folder too."""
-    port, admin_port = free_port(), free_port()
-    config = place.directory / f"{name}.toml"
-    config.write_text(_further_settings(place, name, (port, admin_port), settings, audit), encoding="utf-8")
-    command = [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
-    log = config.with_suffix(".log")
-    with log.open("ab") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
-        try:
-            _wait(lambda: _listens(port) and _listens(admin_port), process, log)
-            urls = (f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin_port}")
-            yield Place(place.told, *urls, place.directory / name, process.pid), process
-        finally:
-            if process.poll() is None:
-                process.kill()
-
-
-def _further_settings(place: Place, name: str, ports: tuple[int, int], settings: str, audit: str) -> str:
-    text = Path(place.told["config_file"]).read_text(encoding="utf-8")
-    for pattern, new in (
-        (r"public_url = .*", f'public_url = "http://127.0.0.1:{ports[0]}"'),
-        (r"(listen = .*port = )\d+", rf"\g<1>{ports[0]}"),
-        (r"(admin = .*port = )\d+", rf"\g<1>{ports[1]}"),
-        (r'directory = "audit"', f'directory = "{name}"\n{audit}'),
-        (r"sqlite:///state.db", f"sqlite:///{name}.db"),
-    ):
-        text, count = re.subn(pattern, new, text)
-        assert count == 1, pattern
-    return f"{text}\n{settings}\n"
-
-
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False
-
-
-def _wait(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + START_SECONDS
-    while not ready():
-        assert process.poll() is None, log.read_text(encoding="utf-8", errors="replace")[-3000:]
-        assert time.monotonic() < until, log.read_text(encoding="utf-8", errors="replace")[-3000:]
-        time.sleep(0.05)
 
 
 @dataclass(frozen=True)
@@ -353,7 +213,8 @@ class Client:
         """The records of one request, waiting for as many as there must be: some are written without being awaited."""
 
         async def found() -> list[Json]:
-            every = [each for each in self.place.records() if each["request_id"] == request_id]
+            lines = [line for line in self.place.lines() if request_id.encode() in line]
+            every = [each for each in map(json.loads, lines) if each["request_id"] == request_id]
             return [each for each in every if event is None or each["event"] == event]
 
         return await until(found, lambda records: len(records) >= count)
@@ -364,7 +225,7 @@ class Client:
         replace_file(self.place.grants, text)
 
         async def loaded() -> list[Json]:
-            return [each for each in self.place.records() if each["event"] == "grants-loaded"]
+            return [json.loads(line) for line in self.place.lines() if b'"grants-loaded"' in line]
 
         await until(loaded, lambda records: bool(records) and records[-1]["grants_digest"] == digest)
 
@@ -385,40 +246,3 @@ def replace_file(path: Path, text: str) -> None:
     draft = path.with_suffix(f".{uuid.uuid4().hex[:8]}")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)
-
-
-@contextlib.asynccontextmanager
-async def client_of(place: Place) -> AsyncIterator[Client]:
-    async with Client(place) as client:
-        yield client
-
-
-GRANT_FIELDS = '["start", "end", "comment", "location"]'
-
-
-def partner_table(name: str, *, rate: str = "60000/min", status: str = "active") -> str:
-    """A partner that borrows swiftbook's keys; its tokens are made by `Place.token`."""
-    return (
-        f'\n[partners.{name}]\nname = "{name}"\npkb_client_id = "pkb-{name}"\nstatus = "{status}"\nrate = "{rate}"\n'
-        f'authentication = [{{ method = "private_key_jwt", jwks_file = "keys/swiftbook.jwks.json" }}]\n'
-    )
-
-
-def grant_table(partner: str, *lines: str, customer: str = "airedale", days: tuple[int, int] = (-60, 365)) -> str:
-    """A grant of every operation unless a line says `operations`; `days` are its begin and end from today."""
-    today = datetime.now(UTC).date()
-    begin, end = (today + timedelta(days=each) for each in days)
-    every = (
-        () if any(line.startswith("operations") for line in lines) else ('operations = ["read", "change", "cancel"]',)
-    )
-    shape = "\n".join((*every, *lines))
-    return (
-        f'\n[[grants]]\nid = "{customer}-{partner}"\ncustomer = "{customer}"\npartner = "{partner}"\n'
-        f'from = {begin}\nuntil = {end}\nprivacy_labels = ["GENERAL_HEALTH"]\n{shape}\napproved_by = "journey"\n'
-    )
-
-
-def with_added(grants: str, partners: str, grants_added: str) -> str:
-    """A grants file with more partners (before the customers) and more grants (at its end)."""
-    place = grants.index("\n[customers.")
-    return grants[:place] + partners + grants[place:] + grants_added

@@ -12,17 +12,8 @@ import pytest
 from rich.console import Console
 
 from gateway.cli.tour import walk
-from tests.journeys.partner import (
-    NHS_NUMBER,
-    REASONS,
-    Client,
-    Json,
-    Place,
-    comment,
-    parameters,
-    patient,
-    reason,
-)
+from tests.journeys.partner import NHS_NUMBER, REASONS, Client, comment, parameters, patient, reason
+from tests.journeys.processes import Json, Place
 
 WRONG_NUMBER = "9434765919"
 CANARIES = {

@@ -11,22 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.journeys.partner import (
-    Client,
-    Json,
-    Place,
-    Reply,
-    comment,
-    gateway_process,
-    grant_table,
-    in_days,
-    instant,
-    parameters,
-    partner_table,
-    patient,
-    reason,
-    with_added,
-)
+from tests.journeys.grants import grant_table, partner_table, with_added
+from tests.journeys.partner import Client, Reply, comment, in_days, instant, parameters, patient, reason
+from tests.journeys.processes import Json, Place, gateway_process
 
 Ask = Callable[[Client], Awaitable[Reply]]
 STRICT = 'change = { fields = ["start", "end"], within = "7d" }'

@@ -7,19 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.journeys.partner import (
-    Client,
-    Json,
-    Place,
-    Reply,
-    comment,
-    gateway_process,
-    grant_table,
-    partner_table,
-    reason,
-    until,
-    with_added,
-)
+from tests.journeys.grants import grant_table, partner_table, with_added
+from tests.journeys.partner import Client, Reply, comment, reason, until
+from tests.journeys.processes import Json, Place, gateway_process
 
 
 @pytest.fixture(scope="module")

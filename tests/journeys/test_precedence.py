@@ -11,24 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.journeys.partner import (
-    GRANT_FIELDS,
-    Client,
-    Json,
-    Place,
-    Reply,
-    comment,
-    gateway_process,
-    grant_table,
-    in_days,
-    instant,
-    parameters,
-    partner_table,
-    patient,
-    reason,
-    until,
-    with_added,
-)
+from tests.journeys.grants import GRANT_FIELDS, grant_table, partner_table, with_added
+from tests.journeys.partner import Client, Reply, comment, in_days, instant, parameters, patient, reason, until
+from tests.journeys.processes import Json, Place, gateway_process
 
 NOBODY = "9999999999"
 """An NHS number that is nobody's in the box."""

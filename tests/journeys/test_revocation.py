@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.partner import Client, Json, comment, replace_file
+from tests.journeys.partner import Client, comment, replace_file
+from tests.journeys.processes import Json
 
 WORKERS = 12
 LATE_REQUESTS = 2_000

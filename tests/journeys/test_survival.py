@@ -13,17 +13,8 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from tests.journeys.partner import (
-    Client,
-    Json,
-    Place,
-    Sandbox,
-    parameters,
-    reason,
-    replace_file,
-    started_gateway,
-    until,
-)
+from tests.journeys.partner import Client, parameters, reason, replace_file, until
+from tests.journeys.processes import Json, Place, Sandbox, started_gateway
 
 
 def bytes_of_cancel(place: Place, id_: str) -> bytes:

@@ -17,7 +17,8 @@ import pytest
 
 from gateway.cli.token import make_assertion
 from gateway.partner.token_endpoint import ASSERTION_TYPE, CLIENT_CREDENTIALS
-from tests.journeys.partner import Client, Sandbox, until
+from tests.journeys.partner import Client, until
+from tests.journeys.processes import Sandbox
 
 ALGORITHMS = {"swiftbook": "ES384", "cardiolink": "RS384", "viewonly": "ES256", "newcomer": "EdDSA"}
 

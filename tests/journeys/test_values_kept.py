@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.journeys.partner import REASONS, Client, Json, comment, instant, reason
+from tests.journeys.partner import REASONS, Client, comment, instant, reason
+from tests.journeys.processes import Json
 
 STRANGE = (
     '"extension": [{"url": "https://pas.example/n", "valueDecimal": 1.10},'
