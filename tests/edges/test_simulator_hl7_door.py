@@ -174,7 +174,8 @@ async def test_identifiers_of_other_kinds_say_nothing_about_the_patient(hospital
     number = booked.patient_identifier.rpartition("|")[2]
     head, _, rest = cancel(booked)
     born = booked.birth_date.replace("-", "")
-    assert (await hospital.send(head, f"PID|||{number}^^^TRUST^NH||T^A||{born}", rest)).code == "AR"
+    for kind in ("TRUST^NH", "NHS^PN", "NHS", "^"):
+        assert (await hospital.send(head, f"PID|||{number}^^^{kind}||T^A||{born}", rest)).code == "AR"
     assert (await hospital.send(head, f"PID||{number}^^^NHS^NH|||T^A||{born}", rest)).code == "AA"
 
 

@@ -113,7 +113,9 @@ async def test_a_decision_about_an_ordered_hold_binds_nothing_later(hospital: Ho
     await hospital.order(target="hl7", kind="ack", value="AA-held")
     await hospital.siu("S15", booked)
     await decide(hospital, 1, "reject")
-    assert (await hospital.siu("S15", booked)).code == "AA"
+    assert (await hospital.siu("S26", booked, born="19010101")).code == "AA"
+    assert [held["n"] for held in await queue(hospital)] == [2]
+    await hospital.siu("S15", booked)
     assert (await hospital.pkb_copy(booked))["status"] == "cancelled"
 
 
