@@ -177,11 +177,11 @@ class Client:
         every: list[Json] = json.loads(await self._control("GET", "/writes"))
         return [each for each in every if appointment is None or each["path"].endswith(f"/{appointment}")]
 
-    async def copy_text(self, appointment: str) -> str:
-        return (await self._control("GET", f"/appointments/airedale/{appointment}")).decode()
+    async def copy_text(self, appointment: str, customer: str = "airedale") -> str:
+        return (await self._control("GET", f"/appointments/{customer}/{appointment}")).decode()
 
-    async def copy(self, appointment: str) -> Json:
-        found: Json = json.loads(await self.copy_text(appointment))
+    async def copy(self, appointment: str, customer: str = "airedale") -> Json:
+        found: Json = json.loads(await self.copy_text(appointment, customer))
         return found
 
     async def put(self, appointment: str, resource: Json, owner: str | None = None) -> Json:
@@ -196,8 +196,10 @@ class Client:
         await self._control("PUT", f"/appointments/airedale/{appointment}", data=text.encode())
 
     def demo(self, scenario: str, number: int = 0) -> Json:
-        """The sandbox's own appointments of a scenario."""
-        return dict([each for each in self.place.told["appointments"] if each["scenario"] == scenario][number])
+        """The sandbox's own appointments of a scenario in the box that Airedale's journeys are about."""
+        box = {"airedale", "airedale-cardiology"}
+        known = [each for each in self.place.told["appointments"] if each["customer"] in box]
+        return dict([each for each in known if each["scenario"] == scenario][number])
 
     async def fresh(self, scenario: str = "changeable", **members: Any) -> str:
         """Make PKB hold a new appointment like a demo one but for these members; None takes a member away."""

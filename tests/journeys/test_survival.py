@@ -205,7 +205,7 @@ async def test_sandbox_json_tells_exactly_what_its_readers_were_promised(client:
     assert counts["changeable"] >= 10
     assert min(counts.values()) >= 3
     for each in told["appointments"]:
-        copy = await client.copy(each["id"])
+        copy = await client.copy(each["id"], each["customer"])
         assert (copy["id"], copy["identifier"][0]["system"] + "|" + copy["identifier"][0]["value"]) == (
             each["id"],
             each["identifier"],
