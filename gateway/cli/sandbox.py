@@ -18,6 +18,7 @@ from gateway.cli.sandbox_files import Ports, SandboxFiles
 from gateway.cli.tour import walk
 from gateway.simulator import Simulator
 
+HOSPITALS: Final = ("airedale", "bradford", "leeds")
 START_TIME: Final = 30.0
 """Seconds the gateway process has to answer."""
 
@@ -50,7 +51,7 @@ async def _run(directory: Path, ports: tuple[int, int, int], *, tour: bool, stay
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    simulator = Simulator(now)
+    simulator = Simulator(now, hospitals=HOSPITALS)
     try:
         await simulator.start(port=ports[2])
         chosen = Ports(_free(ports[0]), _free(ports[1]))

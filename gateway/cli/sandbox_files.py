@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from gateway.partner.access_tokens import Scopes, TokenPress
 from gateway.partner.keys import SigningKey, SigningKeys, read_signing_keys
-from gateway.simulator import CARDIOLOGY, CUSTOMERS, GATEWAY, Simulator
+from gateway.simulator import AGGREGATED_READER, CARDIOLOGY, GATEWAY, PLACER_SYSTEM, Customer, Simulator
 
 TOKEN_LIFETIME: Final = 3600
 """Seconds an access token in sandbox.json is good for."""
@@ -78,10 +78,16 @@ class SandboxFiles:
         """Write everything that `serve` needs. Keys of an earlier run in the same folder are kept."""
         keys = self.directory / "keys"
         keys.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for name in ("pseudonym.key", "pkb-client-secret"):
-            value = GATEWAY.client_secret if name == "pkb-client-secret" else secrets.token_urlsafe(32)
-            _write_once(keys / name, value)
-        (keys / "pkb-client-secret").write_text(GATEWAY.client_secret, encoding="ascii")
+        _write_once(keys / "pseudonym.key", secrets.token_urlsafe(32))
+        hl7 = simulator.hl7_credentials["swiftbook"]
+        for name, secret in {
+            "pkb-client-secret": GATEWAY.client_secret,
+            "pkb-aggregated-secret": AGGREGATED_READER.client_secret,
+            "swiftbook-hl7-user": hl7.username,
+            "swiftbook-hl7-password": hl7.password,
+        }.items():
+            _write_once(keys / name, secret)
+            (keys / name).write_text(secret, encoding="ascii")
         _write_once(keys / "tokens.pem", _pem("ES256"))
         _write_once(keys / "audit.pem", _pem("EdDSA"))
         for partner, (_, algorithm) in PARTNERS.items():
@@ -92,7 +98,7 @@ class SandboxFiles:
         audit_jwks = read_signing_keys((keys / "audit.pem").read_text(encoding="ascii")).public_jwks()
         (keys / "audit.jwks.json").write_text(json.dumps(audit_jwks, indent=1), encoding="ascii")
         self.config.write_text(_gateway_toml(ports, simulator), encoding="utf-8")
-        self.grants.write_text(_grants_toml(now.date()), encoding="utf-8")
+        self.grants.write_text(_grants_toml(now.date(), list(simulator.customers.values())), encoding="utf-8")
 
     def describe(self, ports: Ports, simulator: Simulator, now: datetime) -> Mapping[str, Any]:
         """Write sandbox.json, by rename, and give what it says."""
@@ -118,7 +124,8 @@ class SandboxFiles:
             "audit_directory": str(self.audit),
             "partners": partners,
             "customers": {
-                customer.id: {"kind": customer.kind, "route": f"{customer.box}-box"} for customer in CUSTOMERS.values()
+                customer.id: {"kind": customer.kind, "route": _route(customer)}
+                for customer in simulator.customers.values()
             },
             "appointments": [asdict(appointment) for appointment in simulator.appointments],
         }
@@ -187,10 +194,43 @@ url = "{simulator.token_url}"
 client_id = "{GATEWAY.client_id}"
 client_secret = "file:keys/pkb-client-secret"
 style = "body"
+
+[routes.leeds-box]
+kind = "customer-fhir"
+base_url = "{simulator.box_url("leeds")}"
+fhir_version = "STU3"
+ownership = "managing-organisation"
+
+[routes.leeds-box.token]
+url = "{simulator.token_url}"
+client_id = "{GATEWAY.client_id}"
+client_secret = "file:keys/pkb-client-secret"
+style = "body"
+
+[routes.bradford]
+kind = "hl7"
+url = "{simulator.hl7_url}"
+processing_id = "P"
+
+[routes.bradford.read]
+base_url = "{simulator.aggregated_url}"
+fhir_version = "R4"
+ownership = "resource-meta"
+placer_id_system = "{PLACER_SYSTEM}"
+
+[routes.bradford.read.token]
+url = "{simulator.aggregated_token_url}"
+client_id = "{AGGREGATED_READER.client_id}"
+client_secret = "file:keys/pkb-aggregated-secret"
+style = "body"
 """
 
 
-def _grants_toml(today: date) -> str:
+def _route(customer: Customer) -> str:
+    return customer.box if customer.route == "hl7" else f"{customer.box}-box"
+
+
+def _grants_toml(today: date, customers: list[Customer]) -> str:
     begun, ends, ended = today - timedelta(days=60), today + timedelta(days=365), today - timedelta(days=1)
     parts = ["# Who may do what in the sandbox. Change it while the gateway runs: it is read again within a second.\n"]
     parts.append("version = 1\n")
@@ -200,20 +240,26 @@ def _grants_toml(today: date) -> str:
             f'status = "{"suspended" if partner == "suspended" else "active"}"\nrate = "60000/min"\n'
             f'authentication = [{{ method = "private_key_jwt", jwks_file = "keys/{partner}.jwks.json" }}]\n'
         )
-    for customer in CUSTOMERS.values():
+        if partner == "swiftbook":
+            login = 'hl7_username = "file:keys/swiftbook-hl7-user", hl7_password = "file:keys/swiftbook-hl7-password"'
+            parts.append(f"pkb = {{ {login} }}\n")
+    for customer in customers:
         parts.append(f'\n[customers.{customer.id}]\nname = "{customer.name}"\nkind = "{customer.kind}"\n')
         if customer.organisation is None:
             parts.append(f'ods_code = "{customer.ods_code}"\norg_public_id = "{customer.public_id}"\n')
-            parts.append(f'source_organisation = "{customer.source}"\nroute = "{customer.box}-box"\n')
+            parts.append(f'source_organisation = "{customer.source}"\nroute = "{_route(customer)}"\n')
         else:
             parts.append(f'organisation = "{customer.organisation}"\nsource_team = "{customer.source}"\n')
         parts.append(f"privacy_labels = {_LABELS}\n")
     every = '["read", "change", "cancel"]'
     fields = 'change = { fields = ["start", "end", "comment", "location"] }\n'
+    hl7_fields = 'change = { fields = ["start", "end", "comment", "location", "managementUrl"] }\n'
     only = f'specialties = ["{CARDIOLOGY[0]}"]\n'
     parts += [
         _grant("airedale", "swiftbook", every, (begun, ends), f'notice = "48h"\n{fields}'),
         _grant("airedale-cardiology", "cardiolink", every, (begun, ends), f'{only}notice = "48h"\n{fields}'),
+        _grant("bradford", "swiftbook", every, (begun, ends), f'notice = "48h"\n{hl7_fields}hl7_alias = "bradford"\n'),
+        _grant("leeds", "swiftbook", every, (begun, ends), f'notice = "48h"\n{fields}'),
         _grant("airedale", "viewonly", '["read"]', (begun, ends), ""),
         _grant("airedale", "formerly", every, (begun, ended), f'notice = "48h"\n{fields}'),
         _grant("airedale", "suspended", every, (begun, ends), f'notice = "48h"\n{fields}'),

@@ -79,7 +79,8 @@ class _Demo:
 def steps(told: Mapping[str, Any]) -> list[Step]:
     """List the requests of the tour for the demo data of a sandbox."""
     demo = _Demo(told["appointments"])
-    return [*_reading(demo), *_cancelling(demo), *_changing(demo), *_refused(demo), *_edge(demo, told)]
+    here = [*_reading(demo), *_cancelling(demo), *_changing(demo), *_refused(demo), *_edge(demo, told)]
+    return [*here, *_by_message(demo), *_in_stu3(demo)]
 
 
 def _path(appointment: Mapping[str, Any], operation: str = "", customer: str = "") -> str:
@@ -184,6 +185,51 @@ def _refused(demo: _Demo) -> list[Step]:
         _cancel("suspended partner", free, 403, "partner-suspended", partner="suspended"),
         _cancel("no grant at all", free, 403, "no-grant", partner="newcomer"),
         _cancel("a customer that granted nothing", free, 403, "no-grant", customer="wharfedale"),
+    ]
+
+
+def _by_message(demo: _Demo) -> list[Step]:
+    """Bradford is reached by HL7: writes are messages, reads come from PKB's aggregated FHIR."""
+    seen, cancelled, moved = (demo.take("changeable", "bradford") for _ in range(3))
+    paged, other = demo.take("changeable", "bradford"), demo.take("changeable", "bradford")
+    start = datetime.fromisoformat(moved["start"]) + timedelta(days=7)
+    times = (
+        {"name": "start", "valueInstant": start.isoformat()},
+        {"name": "end", "valueInstant": (start + timedelta(minutes=30)).isoformat()},
+    )
+    url = {"name": "managementUrl", "valueUrl": "https://swiftbook.example/manage/1"}
+    odd = {"name": "start", "valueInstant": start.replace(second=30).isoformat()}
+    past, gone = demo.take("past", "bradford"), demo.take("cancelled", "bradford")
+    return [
+        Step("read, by way of HL7's hospital", "swiftbook", "GET", _path(seen), 200),
+        _cancel("cancel by S15, the patient not named", seen, 400, "missing-parameter"),
+        _cancel("cancel by S15", cancelled, 200, writes=1, body=parameters(reason(), *_patient(cancelled))),
+        _cancel(
+            "cancel it again", cancelled, 409, "already-cancelled", body=parameters(reason(), *_patient(cancelled))
+        ),
+        _change("move by S13", moved, 200, writes=1, body=parameters(*times, *_patient(moved))),
+        _change("give it a page, which no read shows", paged, 202, writes=1, body=parameters(url, *_patient(paged))),
+        _change(
+            "seconds, which HL7 cannot tell",
+            other,
+            422,
+            "not-supported-on-route",
+            body=parameters(odd, *_patient(other)),
+        ),
+        _change("revive what is cancelled", gone, 409, "already-cancelled", body=parameters(url, *_patient(gone))),
+        _cancel("over", past, 422, "in-the-past", body=parameters(reason(), *_patient(past))),
+    ]
+
+
+def _in_stu3(demo: _Demo) -> list[Step]:
+    """Leeds keeps STU3; partners see R4 all the same."""
+    cancelled, changed = demo.take("changeable", "leeds"), demo.take("changeable", "leeds")
+    comment = {"name": "comment", "valueString": "Please bring your glasses."}
+    return [
+        Step("read an STU3 appointment", "swiftbook", "GET", _path(cancelled), 200),
+        _cancel("cancel it", cancelled, 200, writes=1),
+        _change("change another's comment", changed, 200, writes=1, body=parameters(comment)),
+        _cancel("fulfilled", demo.take("fulfilled", "leeds"), 409, "not-changeable"),
     ]
 
 

@@ -160,6 +160,8 @@ class LimitSettings:
     not_found_step: Pause = timedelta(milliseconds=250)
     write_settles_after: Pause = timedelta(seconds=30)
     unresolved_after: UnresolvedAfter = UnresolvedAfter()
+    review_hint_after: Pause = timedelta(minutes=15)
+    """When a Task that PKB accepted says that the message may be waiting for review."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +211,8 @@ class CustomerFhirRoute:
     fhir_version: FhirVersion = "R4"
     ownership: OwnershipName
     token: TokenServer
+    cancelation_reason: Literal["extension", "drop"] = "extension"
+    """Where a cancel's reason goes in STU3, which has no element for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

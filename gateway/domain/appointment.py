@@ -110,6 +110,8 @@ class Appointment:
     comment: str | None = None
     cancel_reason: str | None = None
     """The code in FHIR's system of reasons, once cancelled."""
+    reason_shown: bool = True
+    """Whether a read of this route can show a cancel's reason at all; HL7 and some STU3 boxes have no place for it."""
     locations: tuple[str | None, ...] = ()
     """The display of each Location that takes part."""
     identifiers: frozenset[Coding] = frozenset()

@@ -11,6 +11,7 @@ from gateway.domain.decision import Refusal
 from gateway.domain.grant import Field, Grant, Operation, Policy
 from gateway.domain.ownership import owners
 from gateway.domain.rules import (
+    ON_ROUTE,
     OPEN_TO_CHANGE,
     WITHIN_REACH,
     Case,
@@ -57,7 +58,7 @@ def _offer(who: Claimant, operation: Operation, appointment: Appointment, policy
     customer = policy.customers[who.customer]
     owner = owners(appointment.provenance, customer.route, policy)
     case = Case(_TRIALS[operation], appointment, owner, customer, admitted.grant, now, None)
-    rules = WITHIN_REACH if operation is Operation.READ else WITHIN_REACH + OPEN_TO_CHANGE
+    rules = WITHIN_REACH if operation is Operation.READ else WITHIN_REACH + OPEN_TO_CHANGE + ON_ROUTE
     failed = next((rule for rule in rules if not rule.passes(case)), None)
     if failed is not None:
         return Offer(operation, failed.code)

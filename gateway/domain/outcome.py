@@ -7,6 +7,7 @@ from typing import assert_never
 
 from gateway.domain.appointment import Appointment, Cancel, Change, Status, Write
 from gateway.domain.codes import Code
+from gateway.domain.grant import Field
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +84,19 @@ def task_status(outcome: Outcome, *, closed: bool = False) -> TaskStatus:
 
 
 def read_back(
-    command: Write, before: Appointment, after: Appointment | None, now: datetime, settled_at: datetime
+    command: Write, before: Appointment, after: Appointment | None, now: datetime, settled_at: datetime | None
 ) -> Outcome:
     """Say what a read after a doubtful answer proves.
 
     A write that is still under way inside PKB may land after the read, so an unchanged version proves nothing
-    before `settled_at`. A later version that shows other values proves that somebody wrote, not who was first.
+    before `settled_at`, and on a route whose messages may be held for review (None) it never does. A later version
+    that shows other values proves that somebody wrote, not who was first.
     """
     if after is None:
         return Unknown()
     if after.version == before.version:
-        return Rejected(Code.UPSTREAM_REFUSED) if now >= settled_at else Unknown()
+        settled = settled_at is not None and now >= settled_at
+        return Rejected(Code.UPSTREAM_REFUSED) if settled else Unknown()
     if not _later(after.version, before.version):
         return Unknown()
     if shows(command, after):
@@ -108,7 +111,9 @@ def shows(command: Write, appointment: Appointment) -> bool:
     match command:
         case Cancel():
             same_comment = command.comment is None or command.comment == appointment.comment
-            same_reason = command.reason is not None and command.reason == appointment.cancel_reason
+            same_reason = not appointment.reason_shown or (
+                command.reason is not None and command.reason == appointment.cancel_reason
+            )
             return appointment.status is Status.CANCELLED and same_reason and same_comment
         case Change():
             return (
@@ -120,6 +125,21 @@ def shows(command: Write, appointment: Appointment) -> bool:
             )
         case unexpected:
             assert_never(unexpected)
+
+
+def can_be_seen(command: Write) -> bool:
+    """Whether a read can show anything of a command; a management URL is in no resource of PKB's."""
+    return isinstance(command, Cancel) or command.fields != {Field.MANAGEMENT_URL}
+
+
+def collateral(before: Appointment, after: Appointment) -> tuple[str, ...]:
+    """Name what nobody asked to change and PKB changed all the same: HL7 derives labels and replaces participants."""
+    compared = {
+        "labels": before.labels == after.labels,
+        "specialties": before.specialties == after.specialties,
+        "participants": before.participants == after.participants,
+    }
+    return tuple(name for name, same in compared.items() if not same)
 
 
 def _later(version: str, than: str) -> bool:

@@ -22,7 +22,8 @@ from gateway.domain.appointment import (
 )
 from gateway.domain.codes import Code
 from gateway.domain.decision import Check, Decision, Facts, PatientMatch, Permit, Refusal
-from gateway.domain.grant import FIELDS_BY_ROUTE, Coding, Customer, Field, Grant, Operation, Policy
+from gateway.domain.grant import FIELDS_BY_ROUTE, Coding, Customer, Field, Grant, Operation, Policy, RouteKind
+from gateway.domain.hl7_limits import Unsayable, unsayable
 from gateway.domain.ownership import owners
 
 
@@ -101,6 +102,17 @@ def _fields_on_route(case: Case) -> bool:
     return not isinstance(command, Change) or command.fields <= FIELDS_BY_ROUTE[case.customer.route.kind]
 
 
+def _supported_on_route(case: Case) -> bool:
+    return _fields_on_route(case) and _why_unsayable(case) is None
+
+
+def _why_unsayable(case: Case) -> Unsayable | None:
+    command = case.command
+    if isinstance(command, Read) or case.customer.route.kind is not RouteKind.HL7:
+        return None
+    return unsayable(command, case.appointment, case.customer.time_zone)
+
+
 def _fields_granted(case: Case) -> bool:
     command = case.command
     return not isinstance(command, Change) or command.fields <= case.grant.change_fields
@@ -150,8 +162,10 @@ def _new_start_in_the_window(case: Case) -> bool:
     return near and case.grant.notice <= new - case.now
 
 
+ON_ROUTE: tuple[Rule, ...] = (Rule("supported-on-route", Code.NOT_SUPPORTED_ON_ROUTE, _supported_on_route),)
+
 ABOUT_THE_COMMAND: tuple[Rule, ...] = (
-    Rule("supported-on-route", Code.NOT_SUPPORTED_ON_ROUTE, _fields_on_route),
+    *ON_ROUTE,
     Rule("fields-granted", Code.FIELD_NOT_CHANGEABLE, _fields_granted),
     Rule("one-location", Code.FIELD_NOT_CHANGEABLE, _one_location),
     Rule("reason-allowed", Code.REASON_NOT_ALLOWED, _reason_allowed),
@@ -317,12 +331,18 @@ def explain(rule: Rule, case: Case) -> str:
         return _tell_deadline(_start(case), case.grant.notice)
     if rule.name == "fields-granted" and isinstance(case.command, Change):
         return _list_fields("Not granted", case.command.fields - case.grant.change_fields)
-    if rule.name == "supported-on-route" and isinstance(case.command, Change):
-        beyond = case.command.fields - FIELDS_BY_ROUTE[case.customer.route.kind]
-        return _list_fields("Not possible on this route", beyond)
+    if rule.name == "supported-on-route":
+        return _explain_route(case)
     if rule.name == "one-location":
         return "The appointment has several locations, so location cannot be changed."
     return ""
+
+
+def _explain_route(case: Case) -> str:
+    if isinstance(case.command, Change) and not _fields_on_route(case):
+        beyond = case.command.fields - FIELDS_BY_ROUTE[case.customer.route.kind]
+        return _list_fields("Not possible on this route", beyond)
+    return str(_why_unsayable(case) or "")
 
 
 def _tell_deadline(start: datetime, notice: timedelta) -> str:

@@ -4,14 +4,24 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from gateway.domain.appointment import Appointment, Write
-from gateway.domain.grant import Customer
-from gateway.domain.outcome import Applied, Outcome, Unknown, is_final, read_back, task_status, word
+from gateway.domain.grant import Customer, RouteKind
+from gateway.domain.outcome import (
+    Accepted,
+    Applied,
+    Outcome,
+    Unknown,
+    collateral,
+    is_final,
+    read_back,
+    task_status,
+    word,
+)
 from gateway.flow import records
 from gateway.flow.faults import report
-from gateway.flow.ports import Journal, JournalUnavailable, Upstream, UpstreamFault
+from gateway.flow.ports import Journal, JournalUnavailable, Sighting, Upstream, UpstreamFault
 from gateway.flow.tasks import Task, Tasks, keep
 from gateway.flow.turns import Key
 
@@ -26,16 +36,23 @@ PAY_PAUSE: Final = 1.0
 """Seconds between two tries to record an outcome that is owed."""
 
 
+Told = dict[str, Any]
+"""What a read adds to the record of the upstream."""
+
+
 @dataclass(frozen=True, slots=True)
 class OpenWrite:
     """A write that was sent, with all that its later records repeat."""
 
-    key: Key
+    keys: tuple[Key, ...]
     customer: Customer
     command: Write
     before: Appointment
     intent: int
     sent_at: datetime
+    """When the attempt to send it ended; what PKB had taken in by then may still be under way."""
+    accepted: bool
+    """Whether PKB said that it took the message; then it may be held for review, and is waited for much longer."""
     record: records.Record
     """The outcome record as first written."""
     upstream: records.Upstream
@@ -52,27 +69,31 @@ class OpenWrites:
     clock: Callable[[], datetime]
     settles_after: timedelta
     unresolved_after: timedelta
+    accepted_after: timedelta
+    """The same for what PKB accepted."""
+    alarm: Callable[[str, records.Record], None]
+    """Told of what PKB changed though nobody asked, with the outcome's record."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     _open: dict[Key, OpenWrite] = field(default_factory=dict)
     _owed: int = 0
     _running: set[asyncio.Task[None]] = field(default_factory=set)
 
-    def __contains__(self, key: Key) -> bool:
-        """Whether an appointment is held by a write that has not ended."""
-        return key in self._open
+    def hold(self, keys: tuple[Key, ...]) -> bool:
+        """Whether an appointment is held, under any of its names, by a write that has not ended."""
+        return any(key in self._open for key in keys)
 
     def __len__(self) -> int:
         """How many writes have not ended."""
-        return len(self._open)
+        return len({opened.task.id for opened in self._open.values()})
 
     @property
     def owed(self) -> int:
         """How many outcomes still wait for the audit stream."""
         return self._owed
 
-    def task_of(self, key: Key, partner: str, customer: str) -> str | None:
+    def task_of(self, keys: tuple[Key, ...], partner: str, customer: str) -> str | None:
         """Name the Task that holds an appointment, to the partner who caused it at this customer and to no other."""
-        opened = self._open.get(key)
+        opened = next((self._open[key] for key in keys if key in self._open), None)
         if opened is None or (opened.task.partner, opened.task.customer) != (partner, customer):
             return None
         return opened.task.id
@@ -80,7 +101,8 @@ class OpenWrites:
     async def settle(self, opened: OpenWrite, outcome: Outcome) -> None:
         """Record an outcome; one that is not final keeps its appointment and is followed."""
         if not is_final(outcome):
-            self._open[opened.key] = opened
+            self._open |= dict.fromkeys(opened.keys, opened)
+        self._warn(opened.upstream, opened.record)
         paying = await self._record(opened.record)
         await keep(self.tasks, opened.task)
         if not is_final(outcome):
@@ -131,30 +153,50 @@ class OpenWrites:
         while True:
             await self.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
-            outcome, version = await self._look(opened)
-            expired = self.clock() - opened.sent_at >= self.unresolved_after
+            outcome, seen = await self._look(opened)
+            limit = self.accepted_after if opened.accepted else self.unresolved_after
+            expired = self.clock() - opened.sent_at >= limit
             if is_final(outcome) or expired:
-                await self._end(opened, outcome, version, closed=expired)
+                await self._end(opened, outcome, seen, closed=expired)
                 return
 
-    async def _look(self, opened: OpenWrite) -> tuple[Outcome, str | None]:
+    async def _look(self, opened: OpenWrite) -> tuple[Outcome, Told]:
         deadline = asyncio.get_running_loop().time() + LOOK_TIME
+        still: Outcome = Accepted() if opened.accepted else Unknown()
         try:
             sighting = await self.upstream.read(opened.customer, opened.before.id, deadline, fresh=True)
         except UpstreamFault:
-            return Unknown(), None
+            return still, {}
         except Exception as fault:  # noqa: BLE001 - a look that broke shows nothing; the next one may
             report("a look at an open write broke off", fault)
-            return Unknown(), None
-        after = sighting.appointment if sighting else None
-        settled_at = opened.sent_at + self.settles_after
-        outcome = read_back(opened.command, opened.before, after, self.clock(), settled_at)
-        return outcome, after.version if after else None
+            return still, {}
+        outcome, told = self.judge(opened.customer, opened.command, opened.before, sighting, opened.sent_at)
+        return (still if isinstance(outcome, Unknown) else outcome), told
 
-    async def _end(self, opened: OpenWrite, outcome: Outcome, version: str | None, *, closed: bool) -> None:
-        upstream = replace(opened.upstream, version_after=version)
+    def judge(
+        self, customer: Customer, command: Write, before: Appointment, after: Sighting | None, sent_at: datetime
+    ) -> tuple[Outcome, Told]:
+        """Say what a read after a write proves, and what of it belongs on record."""
+        seen = after.appointment if after else None
+        # An HL7 message may wait in PKB's review queue for days: that nothing happened yet proves nothing.
+        is_message = customer.route.kind is RouteKind.HL7
+        settled_at = None if is_message else sent_at + self.settles_after
+        outcome = read_back(command, before, seen, self.clock(), settled_at)
+        told: Told = {"version_after": seen.version if seen else None}
+        if is_message and seen is not None and isinstance(outcome, Applied):
+            told["collateral"] = collateral(before, seen)
+        return outcome, told
+
+    def _warn(self, upstream: records.Upstream, record: records.Record) -> None:
+        if upstream.collateral:
+            self.alarm("collateral", record)
+
+    async def _end(self, opened: OpenWrite, outcome: Outcome, seen: Told, *, closed: bool) -> None:
+        upstream = replace(opened.upstream, **seen)
         told = records.ended(outcome, opened.intent, opened.task.id, upstream, recovered=True, closed=closed)
-        await self._record({**opened.record, **told})
+        record = {**opened.record, **told}
+        self._warn(upstream, record)
+        await self._record(record)
         task = replace(
             opened.task,
             status=task_status(outcome, closed=closed),
@@ -164,4 +206,5 @@ class OpenWrites:
             updated=self.clock(),
         )
         await keep(self.tasks, task)
-        del self._open[opened.key]
+        for key in opened.keys:
+            del self._open[key]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from gateway.domain.appointment import Appointment, Write
@@ -81,7 +82,18 @@ class Doubt:
     control_id: str | None = None
 
 
-WriteAnswer = Written | Turned | NotSent | Doubt
+WriteAnswer = Written | Acknowledged | Turned | NotSent | Doubt
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """On whose behalf one message is sent, when, and under which number."""
+
+    partner: str
+    alias: str | None
+    """PKB's HL7 name for the customer, from the grant; None where the route needs none."""
+    control_id: str
+    now: datetime
 
 
 class Upstream(Protocol):
@@ -94,7 +106,9 @@ class Upstream(Protocol):
         """
         ...
 
-    async def write(self, customer: Customer, command: Write, sighting: Sighting, deadline: float) -> WriteAnswer:
+    async def write(
+        self, customer: Customer, command: Write, sighting: Sighting, deadline: float, *, sender: Sender
+    ) -> WriteAnswer:
         """Send one message, once, conditional on the version that was read. Never raises for PKB's sake."""
         ...
 

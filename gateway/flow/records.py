@@ -35,6 +35,11 @@ class Upstream:
     version_before: str | None = None
     version_after: str | None = None
     status: int | str | None = None
+    """The HTTP status, or HL7's acknowledgement code."""
+    control_id: str | None = None
+    """MSH-10 of an HL7 message."""
+    collateral: tuple[str, ...] = ()
+    """What PKB changed though nobody asked."""
 
     def as_record(self) -> Record:
         """Tell it in the words of the audit stream."""
@@ -43,6 +48,8 @@ class Upstream:
             "status": self.status,
             "version_before": self.version_before,
             "version_after": self.version_after,
+            "control_id": self.control_id,
+            "collateral": list(self.collateral),
         }
 
 

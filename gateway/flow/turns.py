@@ -4,9 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 Key = tuple[str, str]
-"""Route and appointment id: the organisation's path and the team's lead to the same appointment."""
+"""Route and appointment id, or route and placer id: every path leads to the same appointment."""
+
+
+class Place(IntEnum):
+    """What came of asking for a turn; anything but NONE is a turn."""
+
+    NONE = 0
+    AT_ONCE = 1
+    AFTER_WAITING = 2
+    """Somebody else wrote meanwhile: what was read before says nothing any more."""
 
 
 @dataclass(slots=True)
@@ -22,11 +32,11 @@ class Turns:
     _turns: dict[Key, _Turn] = field(default_factory=dict)
 
     @asynccontextmanager
-    async def take(self, key: Key, patience: float) -> AsyncIterator[bool]:
-        """Wait at most `patience` seconds for the appointment's turn; yields whether it was got."""
+    async def take(self, key: Key, patience: float) -> AsyncIterator[Place]:
+        """Wait at most `patience` seconds for the appointment's turn; yields whether it was got, and how."""
         turn = self._turns.setdefault(key, _Turn())
         turn.users += 1
-        got = False
+        got = Place.NONE
         try:
             got = await _acquire(turn.lock, patience)
             yield got
@@ -38,10 +48,11 @@ class Turns:
                 del self._turns[key]
 
 
-async def _acquire(lock: asyncio.Lock, patience: float) -> bool:
+async def _acquire(lock: asyncio.Lock, patience: float) -> Place:
+    place = Place.AFTER_WAITING if lock.locked() else Place.AT_ONCE
     try:
         async with asyncio.timeout(patience):
             await lock.acquire()
     except TimeoutError:
-        return False
-    return True
+        return Place.NONE
+    return place

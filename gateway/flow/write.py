@@ -5,6 +5,7 @@ Read `Writes._carry_out` and `Writes._send` top to bottom; they alone decide the
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, assert_never
@@ -12,7 +13,7 @@ from typing import Final, assert_never
 from gateway.domain.appointment import Appointment, Write
 from gateway.domain.codes import Code
 from gateway.domain.decision import Check, Decision, Permit, Refusal
-from gateway.domain.grant import Customer, Policy
+from gateway.domain.grant import Customer, Policy, RouteKind
 from gateway.domain.outcome import (
     Accepted,
     Applied,
@@ -20,7 +21,7 @@ from gateway.domain.outcome import (
     Rejected,
     TaskStatus,
     Unknown,
-    read_back,
+    can_be_seen,
     task_status,
     word,
 )
@@ -29,10 +30,12 @@ from gateway.flow import records
 from gateway.flow.faults import report
 from gateway.flow.open_writes import OpenWrite, OpenWrites
 from gateway.flow.ports import (
+    Acknowledged,
     Doubt,
     Journal,
     JournalUnavailable,
     NotSent,
+    Sender,
     Sighting,
     Turned,
     Upstream,
@@ -41,7 +44,7 @@ from gateway.flow.ports import (
 )
 from gateway.flow.request import Answer, Caller, Refused, Shown, Taken, same_route
 from gateway.flow.tasks import Task, Tasks, keep
-from gateway.flow.turns import Turns
+from gateway.flow.turns import Key, Place, Turns
 
 PATIENCE: Final = 2.0
 """Seconds a second write to one appointment waits for the first."""
@@ -62,6 +65,8 @@ class Order:
     expected_version: str | None
     task: str
     """The id its Task will have, minted first."""
+    control_id: str
+    """The number its message will have where PKB is sent messages (MSH-10)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,29 +113,37 @@ class Writes:
 
     async def _carry_out(self, order: Order) -> Answer:
         key = (order.customer.route.name, order.appointment)
-        async with self.turns.take(key, self.patience) as got_turn:
+        async with AsyncExitStack() as held:
+            place = await held.enter_async_context(self.turns.take(key, self.patience))
             try:
-                sighting = await self.upstream.read(
-                    order.customer, order.appointment, order.caller.deadline, fresh=True
-                )
+                sighting = await self._read(order)
+                keys = _keys(order, sighting)
+                if place and len(keys) > 1:
+                    place = await held.enter_async_context(self.turns.take(keys[1], self.patience))
+                    if place is Place.AFTER_WAITING:
+                        sighting = await self._read(order)
             except UpstreamFault as fault:
                 return await self._fail(order, fault)
-            # From here to the intent nothing waits but the journal: this is the decision under the grants now in
-            # force, on the facts just read.
-            policy, now = self.policy(), self.clock()
-            seen = sighting.appointment if sighting and same_route(order.customer, policy) else None
-            decision = decide(order.caller.who, order.command, seen, policy, now, order.expected_version)
-            if _within_reach(decision) and (not got_turn or key in self.open_writes):
-                own = self.open_writes.task_of(key, order.caller.partner, order.caller.customer)
-                return replace(await self._refuse(order, _busy(decision), seen, policy, now), task=own)
-            match decision:
-                case Refusal():
-                    return await self._refuse(order, decision, seen, policy, now)
-                case Permit():
-                    assert sighting is not None, "a permit has seen the appointment"
-                    return await self._send(_Permitted(order, policy, decision, sighting, now))
-                case unexpected:
-                    assert_never(unexpected)
+            return await self._decide(order, sighting, keys, free=bool(place))
+
+    async def _decide(self, order: Order, sighting: Sighting | None, keys: tuple[Key, ...], *, free: bool) -> Answer:
+        # From here to the intent nothing waits but the journal: this is the decision under the grants now in force,
+        # on the facts just read.
+        policy, now = self.policy(), self.clock()
+        seen = sighting.appointment if sighting and same_route(order.customer, policy) else None
+        decision = decide(order.caller.who, order.command, seen, policy, now, order.expected_version)
+        if _within_reach(decision) and (not free or self.open_writes.hold(keys)):
+            own = self.open_writes.task_of(keys, order.caller.partner, order.caller.customer)
+            return replace(await self._refuse(order, _busy(decision), seen, policy, now), task=own)
+        match decision:
+            case Refusal():
+                return await self._refuse(order, decision, seen, policy, now)
+            case Permit():
+                assert sighting is not None, "a permit has seen the appointment"
+                return await self._send(_Permitted(order, policy, decision, sighting, now))
+
+    async def _read(self, order: Order) -> Sighting | None:
+        return await self.upstream.read(order.customer, order.appointment, order.caller.deadline, fresh=True)
 
     async def _send(self, case: _Permitted) -> Answer:
         intent = await self._intend(case)
@@ -141,7 +154,7 @@ class Writes:
         task = replace(task, status=TaskStatus.IN_PROGRESS, updated=sent_at)
         await keep(self.tasks, task)
         outcome, after, upstream = await self._attempt(case, sent_at)
-        opened = self._told(case, intent, task, outcome, upstream, sent_at)
+        opened = self._told(case, intent, task, outcome, upstream)
         await self.open_writes.settle(opened, outcome)
         return _answer(case.order, outcome, after)
 
@@ -149,12 +162,15 @@ class Writes:
         if self.open_writes.owed:
             raise JournalUnavailable("an outcome waits to be recorded")
         order = case.order
+        route = order.customer.route
+        number = order.control_id if route.kind is RouteKind.HL7 else None
+        upstream = records.Upstream(route.name, case.before.version, control_id=number)
         return await self.journal.write(
             {
                 **records.about(order.caller, case.policy, order.command.operation, order.appointment),
                 **records.intent(case.permit, case.now, order.task, order.command, case.before, self.veil),
                 "patient": records.patient_of(case.before, case.order.customer, self.veil),
-                "upstream": records.Upstream(case.order.customer.route.name, case.before.version).as_record(),
+                "upstream": upstream.as_record(),
             }
         )
 
@@ -167,37 +183,44 @@ class Writes:
 
     async def _write(self, case: _Permitted, sent_at: datetime) -> tuple[Outcome, Sighting | None, records.Upstream]:
         """Send the one message and find out what became of it."""
-        deadline = case.order.caller.deadline
+        order = case.order
+        deadline = order.caller.deadline
         left = max(0.0, deadline - asyncio.get_running_loop().time())
-        upstream = records.Upstream(case.order.customer.route.name, case.before.version)
+        upstream = records.Upstream(order.customer.route.name, case.before.version)
+        sender = Sender(order.caller.partner, case.permit.grant.hl7_alias, order.control_id, sent_at)
         answer = await self.upstream.write(
-            case.order.customer, case.order.command, case.sighting, deadline - READ_BACK_SHARE * left
+            order.customer, order.command, case.sighting, deadline - READ_BACK_SHARE * left, sender=sender
         )
         match answer:
             case Written(sighting=after, status=status):
                 version = after.appointment.version
                 return Applied(version), after, replace(upstream, status=status, version_after=version)
-            case Turned(code=code, status=status):
-                return Rejected(code), None, replace(upstream, status=status)
+            case Acknowledged(ack=ack, control_id=control_id):
+                acknowledged = replace(upstream, status=ack, control_id=control_id)
+                if not can_be_seen(order.command):
+                    return Accepted(final=True), None, acknowledged
+                outcome, seen, found = await self._read_back(case, acknowledged)
+                return (Accepted() if isinstance(outcome, Unknown) else outcome), seen, found
+            case Turned(code=code, status=turned, control_id=control_id):
+                return Rejected(code), None, replace(upstream, status=turned, control_id=control_id)
             case NotSent():
                 return Rejected(Code.UPSTREAM_UNAVAILABLE), None, upstream
-            case Doubt(status=status):
-                return await self._read_back(case, replace(upstream, status=status), sent_at)
+            case Doubt(status=doubtful, control_id=control_id):
+                return await self._read_back(case, replace(upstream, status=doubtful, control_id=control_id))
             case unexpected:
                 assert_never(unexpected)
 
     async def _read_back(
-        self, case: _Permitted, upstream: records.Upstream, sent_at: datetime
+        self, case: _Permitted, upstream: records.Upstream
     ) -> tuple[Outcome, Sighting | None, records.Upstream]:
-        order = case.order
         try:
-            after = await self.upstream.read(case.order.customer, order.appointment, order.caller.deadline, fresh=True)
+            after = await self._read(case.order)
         except UpstreamFault:
             return Unknown(), None, upstream
-        seen = after.appointment if after else None
-        settled_at = sent_at + self.open_writes.settles_after
-        outcome = read_back(order.command, case.before, seen, self.clock(), settled_at)
-        return outcome, after, replace(upstream, version_after=seen.version if seen else None)
+        outcome, told = self.open_writes.judge(
+            case.order.customer, case.order.command, case.before, after, self.clock()
+        )
+        return outcome, after, replace(upstream, **told)
 
     def _told(
         self,
@@ -206,9 +229,8 @@ class Writes:
         task: Task,
         outcome: Outcome,
         upstream: records.Upstream,
-        sent_at: datetime,
     ) -> OpenWrite:
-        order = case.order
+        order, now = case.order, self.clock()
         record = {
             **records.about(order.caller, case.policy, order.command.operation, order.appointment),
             **records.decided(case.permit, case.now),
@@ -220,18 +242,19 @@ class Writes:
         ended = replace(
             task,
             status=task_status(outcome),
-            updated=self.clock(),
+            updated=now,
             outcome=word(outcome),
             code=records.outcome_code(outcome),
             version=outcome.version if isinstance(outcome, Applied) else None,
         )
         return OpenWrite(
-            key=(case.order.customer.route.name, order.appointment),
+            keys=_keys(order, case.sighting),
             customer=case.order.customer,
             command=order.command,
             before=case.before,
             intent=intent,
-            sent_at=sent_at,
+            sent_at=now,
+            accepted=isinstance(outcome, Accepted),
             record=record,
             upstream=upstream,
             task=ended,
@@ -257,6 +280,15 @@ class Writes:
                 "duration_ms": _milliseconds_since(order.caller.received),
             }
         )
+
+
+def _keys(order: Order, sighting: Sighting | None) -> tuple[Key, ...]:
+    """Name what a write holds: the appointment by its id and, where HL7 knows it by another name, by that too."""
+    route = order.customer.route.name
+    own = (route, order.appointment)
+    placer = sighting.appointment.placer_id if sighting else None
+    # A slash is in no resource id, so a placer id cannot be taken for one.
+    return (own,) if placer is None else (own, (route, f"placer/{placer}"))
 
 
 def _within_reach(decision: Decision) -> bool:

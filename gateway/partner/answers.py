@@ -3,13 +3,14 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from aiohttp import web
 
 from gateway.domain.codes import CATALOGUE, Code
 from gateway.domain.offers import Offer
+from gateway.domain.outcome import TaskStatus
 from gateway.flow.ports import Sighting
 from gateway.flow.request import Quota
 from gateway.flow.tasks import Task
@@ -25,10 +26,14 @@ Resource = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Renders answers. `codes_system` is the code system of the error codes, `public_url` ours."""
+    """Renders answers. `codes_system` is the code system of the error codes, `public_url` ours.
+
+    A Task that PKB accepted and does not show after `review_hint_after` says where the message may be waiting.
+    """
 
     codes_system: str
     public_url: str
+    review_hint_after: timedelta
 
     def outcome_body(self, code: Code, detail: str = "", expression: str | None = None) -> bytes:
         """Tell an error as an OperationOutcome."""
@@ -87,7 +92,7 @@ class Answers:
         parameters = [{"name": offer.operation.value, "part": _parts(offer)} for offer in offered]
         return resource(200, {"resourceType": "Parameters", "parameter": parameters}, headers)
 
-    def task(self, task: Task, headers: Headers) -> web.Response:
+    def task(self, task: Task, now: datetime, headers: Headers) -> web.Response:
         """Answer with a Task; none of its text is PKB's."""
         told: Resource = {
             "resourceType": "Task",
@@ -108,8 +113,21 @@ class Answers:
         told["output"] = [{"type": {"text": name}, kind: value} for name, kind, value in outputs if value is not None]
         if not told["output"]:
             del told["output"]
+        note = self._note(task, now)
+        if note:
+            told["note"] = [{"text": note}]
         waits = {"Retry-After": "2"} if task.open else {}
         return resource(200, told, {**headers, **waits})
+
+    def _note(self, task: Task, now: datetime) -> str:
+        if task.status is TaskStatus.COMPLETED and task.outcome == "accepted":
+            return "PKB accepted the message. What it changed is in no resource of PKB's, so a read cannot show it."
+        if task.status is TaskStatus.ACCEPTED and now - task.requested >= self.review_hint_after:
+            return (
+                "PKB accepted the message and does not show its effect. It may be waiting in the hospital's review "
+                "queue; ask the booking team, and do not send it again."
+            )
+        return ""
 
 
 def resource(status: int, body: Mapping[str, object], headers: Headers) -> web.Response:

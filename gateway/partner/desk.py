@@ -47,7 +47,10 @@ class Stop(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """The stories and the means to answer. `clock` gives UTC, `new_id` a fresh UUID."""
+    """The stories and the means to answer. `clock` gives UTC, `new_id` a fresh UUID.
+
+    `new_control_id` gives a fresh MSH-10: HL7 v2.4 allows it 20 characters.
+    """
 
     gate: Gate
     writes: Writes
@@ -58,3 +61,4 @@ class Desk:
     policy: Callable[[], Policy]
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
+    new_control_id: Callable[[], str]

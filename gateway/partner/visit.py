@@ -118,7 +118,15 @@ class Visit:
         command = read_command(operation, await self._body(), patient_required=required)
         if isinstance(command, Misfit):
             raise Stop(command.code, command.detail, expression=command.expression)
-        order = Order(caller, entered.customer, resource, command, expected, task=self.desk.new_id())
+        order = Order(
+            caller,
+            entered.customer,
+            resource,
+            command,
+            expected,
+            task=self.desk.new_id(),
+            control_id=self.desk.new_control_id(),
+        )
         answer = await self.desk.writes.run(order)
         return await self._told(answer, quotas)
 
@@ -142,7 +150,7 @@ class Visit:
             case Taken(task=task):
                 return answers.accepted(customer, task, quotas)
             case Task():
-                return answers.task(answer, quotas)
+                return answers.task(answer, self.desk.clock(), quotas)
             case Refused(code=code, detail=detail, retry_after=wait, task=task_id):
                 if code is Code.NOT_FOUND:
                     await self._keep_time()

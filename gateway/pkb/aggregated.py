@@ -118,6 +118,8 @@ class Aggregated:
             facts,
             placer_id=_placer_id(facts, self._placer_id_system),
             participants=tuple(_participants(document, record)),
+            # S15 carries no reason, so no read ever shows one of ours.
+            reason_shown=False,
         )
         name = person.name if person is not None else PersonName()
         return Sighting(facts, answer.body, Carried(name, _encounter_class(document), tuple(_specialties(document))))

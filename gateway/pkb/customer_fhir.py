@@ -4,7 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol, assert_never
 
 from gateway.domain import strict_json
@@ -12,7 +12,7 @@ from gateway.domain.appointment import Appointment, Write
 from gateway.domain.codes import Code
 from gateway.domain.grant import Customer
 from gateway.domain.strict_json import Object
-from gateway.flow.ports import Doubt, NotSent, Sighting, UpstreamFault, WriteAnswer, Written
+from gateway.flow.ports import Doubt, NotSent, Sender, Sighting, UpstreamFault, WriteAnswer, Written
 from gateway.pkb.answers import ABSENT, RETRIES, Pauses, fault_of, fault_of_status, write_of, write_of_status
 from gateway.pkb.appointment_reading import PatientRecord, one_patient, read_appointment, read_object, read_patient
 from gateway.pkb.appointment_writing import NotExpressible, rewrite
@@ -114,9 +114,11 @@ class CustomerFhir:
         except BreakerOpen as error:
             raise UpstreamFault(Code.UPSTREAM_UNAVAILABLE, "breaker open") from error
 
-    async def write(self, customer: Customer, command: Write, sighting: Sighting, deadline: float) -> WriteAnswer:
+    async def write(
+        self, customer: Customer, command: Write, sighting: Sighting, deadline: float, *, sender: Sender
+    ) -> WriteAnswer:
         """Send one PUT, conditional on the version read, at most once; see the port."""
-        del customer
+        del customer, sender  # A box knows the gateway's own credentials and nobody else's.
         copy = sighting.document
         assert isinstance(copy, _Copy)
         try:
@@ -140,8 +142,11 @@ class CustomerFhir:
         read_appointment(told, appointment, answer.etag, None)
         patient = one_patient(told)
         record = None if patient is None else await self._patient(patient, reading, fresh=fresh)
-        facts = read_appointment(told, appointment, answer.etag, record)
+        facts = self._facts(told, appointment, answer.etag, record)
         return Sighting(facts, _body(answer, document, told), _Copy(document, record))
+
+    def _facts(self, told: Object, id_: str, etag: str | None, record: PatientRecord | None) -> Appointment:
+        return replace(read_appointment(told, id_, etag, record), reason_shown=self._dialect.reason_shown)
 
     async def _patient(self, id_: str, reading: _Reading, *, fresh: bool) -> PatientRecord | None:
         held = self._patients.get(id_)
@@ -213,7 +218,7 @@ class CustomerFhir:
         try:
             document = read_object(answer.body)
             told = self._dialect.as_r4(document)
-            after = read_appointment(told, before.id, answer.etag, copy.record)
+            after = self._facts(told, before.id, answer.etag, copy.record)
         except UpstreamFault as fault:
             return Doubt(fault.reason, answer.status)
         if not _later(after.version, before.version):

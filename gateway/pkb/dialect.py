@@ -17,6 +17,8 @@ class Dialect:
     """Put the reason of a cancel, a CodeableConcept, where this version keeps it. Raises NotExpressible."""
     place: Callable[[Object, str], Object]
     """A place that is only a name, instead of the actor that it was."""
+    reason_shown: bool = True
+    """Whether a cancel's reason that was written can be read again."""
 
 
 def _as_it_is(document: Object) -> Object:

@@ -4,12 +4,11 @@ import asyncio
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import assert_never
 
 from gateway.domain.appointment import CHANGEABLE, Appointment, Cancel, Change, Write
 from gateway.domain.grant import Customer
-from gateway.flow.ports import Acknowledged, Doubt, NotSent, Sighting, Turned
+from gateway.flow.ports import Acknowledged, Doubt, NotSent, Sender, Sighting, Turned
 from gateway.pkb import hl7_message, soap
 from gateway.pkb.aggregated import Aggregated, AggregatedSettings, Carried
 from gateway.pkb.answers import RETRIES, Pauses, fault_of
@@ -37,17 +36,6 @@ class Login:
 
     username: str = field(repr=False)
     password: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Hl7Sender:
-    """On whose behalf one message is sent, when, and under which number."""
-
-    partner: str
-    alias: str | None
-    """PKB's word for the customer, from the grant."""
-    control_id: str
-    now: datetime
 
 
 class Hl7Route:
@@ -91,7 +79,7 @@ class Hl7Route:
         return await self._aggregated.read(appointment, deadline, fresh=fresh)
 
     async def write(
-        self, customer: Customer, command: Write, sighting: Sighting, deadline: float, *, sender: Hl7Sender
+        self, customer: Customer, command: Write, sighting: Sighting, deadline: float, *, sender: Sender
     ) -> Hl7Answer:
         """Send one message, at most once; see the port. Never raises for PKB's sake."""
         login = self._logins(sender.partner)
@@ -133,7 +121,7 @@ class Hl7Route:
             retry += 1
 
 
-def _message(customer: Customer, command: Write, sighting: Sighting, sender: Hl7Sender, processing_id: str) -> str:
+def _message(customer: Customer, command: Write, sighting: Sighting, sender: Sender, processing_id: str) -> str:
     """Choose and write the one message of a command. Raises NotSayable."""
     appointment, carried = sighting.appointment, sighting.document
     assert isinstance(carried, Carried)

@@ -103,5 +103,5 @@ def _objects(held: Value) -> list[Object]:
 
 
 STU3: Final = Dialect(as_r4, _put_reason, _place)
-STU3_WITHOUT_REASON: Final = Dialect(as_r4, _drop_reason, _place)
+STU3_WITHOUT_REASON: Final = Dialect(as_r4, _drop_reason, _place, reason_shown=False)
 """For boxes whose owner wants no extension that is not PKB's; why an appointment was cancelled is told nowhere."""

@@ -6,7 +6,7 @@ from typing import Protocol
 from gateway.domain.appointment import Write
 from gateway.domain.codes import Code
 from gateway.domain.grant import Customer
-from gateway.flow.ports import NotSent, Sighting, Upstream, UpstreamFault, WriteAnswer
+from gateway.flow.ports import NotSent, Sender, Sighting, Upstream, UpstreamFault, WriteAnswer
 from gateway.pkb.breaker import BreakerState, Bulkhead, Overloaded
 
 
@@ -52,14 +52,16 @@ class Upstreams:
         except Overloaded as error:
             raise UpstreamFault(Code.OVERLOADED, "too many requests for this customer") from error
 
-    async def write(self, customer: Customer, command: Write, sighting: Sighting, deadline: float) -> WriteAnswer:
+    async def write(
+        self, customer: Customer, command: Write, sighting: Sighting, deadline: float, *, sender: Sender
+    ) -> WriteAnswer:
         """Write by the customer's route; see the port."""
         route = self._routes.get(customer.route.name)
         if route is None:
             return NotSent("no such route")
         try:
             with self._bulkhead.place(customer.id):
-                return await route.write(customer, command, sighting, deadline)
+                return await route.write(customer, command, sighting, deadline, sender=sender)
         except Overloaded:
             return NotSent("too many requests for this customer")
 

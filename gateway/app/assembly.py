@@ -2,16 +2,14 @@
 
 import asyncio
 import os
-import random
+import secrets
 import signal
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 import structlog
@@ -21,13 +19,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway import RELEASED, __version__
 from gateway.admin.metrics import Gauges, Metrics
 from gateway.admin.server import Admin, Readiness
+from gateway.app.grants import Registry, utc_now, watch_grants
+from gateway.app.upstreams import open_upstreams
 from gateway.configuration.addresses import is_loopback
-from gateway.configuration.grants import Grants, GrantsReader
-from gateway.configuration.problems import Problem
 from gateway.configuration.reload import GrantsWatcher
-from gateway.configuration.settings import CustomerFhirRoute, Settings
-from gateway.domain.grant import Policy
+from gateway.configuration.settings import Settings
 from gateway.domain.pseudonym import Pseudonyms
+from gateway.flow import records
 from gateway.flow.gate import Gate
 from gateway.flow.look import Looks
 from gateway.flow.open_writes import OpenWrites
@@ -35,24 +33,16 @@ from gateway.flow.rates import Rates
 from gateway.flow.write import Writes
 from gateway.partner.access_tokens import AccessTokens, TokenPress
 from gateway.partner.answers import Answers
-from gateway.partner.assertions import Registered
 from gateway.partner.desk import Desk, EdgeLimits
 from gateway.partner.documents import Documents
 from gateway.partner.keys import (
-    KeySet,
-    KeySetProblem,
     SigningKeyProblem,
-    VerifyingKey,
-    load_key_set,
     read_signing_keys,
 )
 from gateway.partner.protocol import HttpEdge, HttpLimits, partner_runner
 from gateway.partner.routes import Api, Seen
 from gateway.partner.token_endpoint import TokenEndpoint
-from gateway.pkb.credentials import TokenSettings, TokenStyle
-from gateway.pkb.customer_fhir import BoxSettings, CustomerFhir
-from gateway.pkb.http import HttpClient
-from gateway.pkb.upstreams import RouteUpstream, Upstreams
+from gateway.pkb.upstreams import Upstreams
 from gateway.storage.journal import Journal, JournalSettings
 from gateway.storage.journal_chain import ChainSettings, Signer
 from gateway.storage.state import State
@@ -65,32 +55,9 @@ SHUTDOWN: Final = 60.0
 _log = structlog.get_logger("pkb_gateway")
 
 
-def utc_now() -> datetime:
-    """Tell the time of day in UTC."""
-    return datetime.now(UTC)
-
-
 def new_id() -> str:
     """Make a fresh UUID."""
     return str(uuid.uuid4())
-
-
-def read_keys(path: Path) -> KeySet:
-    """Read a partner's JWKS file for the grants reader. Raises ValueError."""
-    try:
-        return load_key_set(path)
-    except KeySetProblem as problem:
-        raise ValueError(str(problem)) from problem
-
-
-def grants_reader(settings: Settings) -> GrantsReader:
-    """Give the reader of the grants file in the surroundings of these settings."""
-    return GrantsReader(
-        settings.grants,
-        routes=settings.policy_routes(),
-        issuers=frozenset(settings.tokens.issuers),
-        read_keys=read_keys,
-    )
 
 
 def read_audit_key(pem: str) -> Signer:
@@ -102,60 +69,6 @@ def read_audit_key(pem: str) -> Signer:
     if not isinstance(key.private, Ed25519PrivateKey):
         raise ValueError("audit.signing_key: an Ed25519 key is needed")  # noqa: TRY004 - a wrong file, not a bug
     return Signer(key.kid, key.private)
-
-
-@dataclass(frozen=True, slots=True)
-class Registry:
-    """What the grants in force say of a partner's proof of itself."""
-
-    watcher: GrantsWatcher
-
-    def policy(self) -> Policy:
-        """Give the policy in force at this moment."""
-        return self.watcher.current.policy
-
-    def registered(self, partner: str) -> Registered | None:
-        """Find a partner that proves itself by signed assertions, and its keys."""
-        grants = self.watcher.current
-        registration = grants.registrations.get(partner)
-        if registration is None or not registration.key_files:
-            return None
-        keys: dict[str, VerifyingKey] = {}
-        for path in registration.key_files:
-            keys |= grants.keys[path].keys
-        return Registered(partner, grants.policy.partners[partner].suspended, KeySet(keys))
-
-    def partner_of(self, issuer: str, claim: str) -> str | None:
-        """Name the partner that a token of ours speaks for."""
-        del issuer
-        return claim if claim in self.watcher.current.policy.partners else None
-
-
-@dataclass(frozen=True, slots=True)
-class GrantsNews:
-    """Tells log, audit stream and metrics what became of the grants file."""
-
-    journal: Journal
-    metrics: Metrics
-    in_force: Callable[[], str]
-    """The digest of the grants in force."""
-
-    async def loaded(self, grants: Grants, previous: str) -> None:
-        """Tell that a file is in force."""
-        _log.info("grants loaded", digest=grants.digest, previous=previous)
-        self.metrics.reloaded("loaded")
-        self.journal.note({"event": "grants-loaded", "grants_digest": grants.digest})
-
-    async def refused(self, problems: tuple[Problem, ...]) -> None:
-        """Tell that a file is not taken and the last good one stays."""
-        for problem in problems:
-            _log.error("grants refused", problem=str(problem))
-        self.metrics.reloaded("refused")
-        self.journal.note({"event": "grants-refused", "grants_digest": self.in_force(), "code": "grants-refused"})
-
-    async def keys(self, grants: Grants) -> None:
-        """Tell that a partner's key file changed under the same grants."""
-        _log.info("partner keys loaded", digest=grants.digest)
 
 
 @dataclass(slots=True)
@@ -201,33 +114,18 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         state = await State.open(settings.state.url.reveal())
         stack.push_async_callback(state.close)
         metrics = Metrics()
-        watcher = await _watch_grants(settings, journal, metrics)
-        upstreams = await _open_upstreams(settings, metrics, stack)
+        watcher = await watch_grants(settings, journal, metrics)
+        upstreams = await open_upstreams(settings, Registry(watcher), metrics.alarm, stack)
         gateway = _assemble(settings, Registry(watcher), journal, state, upstreams, metrics)
         stack.push_async_callback(gateway.tasks.close)
         stack.push_async_callback(gateway.open_writes.close)
         watching = asyncio.create_task(watcher.run())
         stack.push_async_callback(_cancelled, watching)
+        # Once more when the ports are closed: a request whose body came late may have begun a write meanwhile.
+        stack.push_async_callback(gateway.drain)
         await _open_ports(settings, gateway, metrics, stack)
         stack.push_async_callback(gateway.drain)
         yield gateway
-
-
-async def _watch_grants(settings: Settings, journal: Journal, metrics: Metrics) -> GrantsWatcher:
-    reader = grants_reader(settings)
-    first = await asyncio.to_thread(reader.load)
-    news = GrantsNews(journal, metrics, lambda: watcher.current.digest)
-    watcher = GrantsWatcher(
-        settings.grants,
-        reader.load,
-        first,
-        now=utc_now,
-        on_loaded=news.loaded,
-        on_refused=news.refused,
-        on_keys=news.keys,
-    )
-    await news.loaded(first, "")
-    return watcher
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
@@ -258,35 +156,17 @@ def _to_stdout(lines: tuple[bytes, ...]) -> None:
     sys.stdout.buffer.flush()
 
 
-async def _open_upstreams(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> Upstreams:
-    http = await stack.enter_async_context(HttpClient(f"pkb-gateway/{__version__}"))
-
-    def alarm(event: str, /, **facts: object) -> None:
-        _log.error("upstream alarm", alarm=event, **facts)
-        metrics.alarm(event)
-
-    routes: dict[str, RouteUpstream] = {}
-    for name, route in settings.routes.items():
-        if not isinstance(route, CustomerFhirRoute) or route.fhir_version != "R4":
-            raise ValueError(f"routes.{name}: only customer-fhir routes in R4 can be served")
-        token = TokenSettings(
-            route.token.url,
-            route.token.client_id.reveal(),
-            route.token.client_secret.reveal(),
-            TokenStyle(route.token.style),
-        )
-        routes[name] = CustomerFhir(name, BoxSettings(route.base_url, token), http, random.random, alarm)
-    upstreams = Upstreams(routes, settings.limits.per_customer)
-    stack.push_async_callback(upstreams.close)
-    return upstreams
-
-
 def _assemble(
     settings: Settings, registry: Registry, journal: Journal, state: State, upstreams: Upstreams, metrics: Metrics
 ) -> Gateway:
     limits = settings.limits
     veil = Pseudonyms(settings.audit.pseudonym_key_id, settings.audit.pseudonym_key.reveal().encode())
     tasks = TaskBook(state, settings.state.keep, lambda task: _log.error("task not kept", task=task.id))
+
+    def surprise(event: str, record: records.Record) -> None:
+        _log.error("surprise at PKB", alarm=event, task=record["task"], appointment=record["appointment"])
+        metrics.alarm(event)
+
     open_writes = OpenWrites(
         upstreams,
         journal,
@@ -294,8 +174,10 @@ def _assemble(
         utc_now,
         settles_after=limits.write_settles_after,
         unresolved_after=limits.unresolved_after.unknown,
+        accepted_after=limits.unresolved_after.accepted,
+        alarm=surprise,
     )
-    answers = Answers(settings.codes_system, settings.public_url)
+    answers = Answers(settings.codes_system, settings.public_url, limits.review_hint_after)
     keys = read_signing_keys(settings.tokens.signing_key.reveal())
     press = TokenPress(settings.public_url, keys, round(settings.tokens.lifetime.total_seconds()))
     rates = Rates(time.monotonic)
@@ -311,6 +193,7 @@ def _assemble(
         policy=registry.policy,
         clock=utc_now,
         new_id=new_id,
+        new_control_id=lambda: secrets.token_hex(10),
     )
 
     def wait(partner: str) -> int | None:

@@ -1,0 +1,124 @@
+"""The grants file, joined to the partners' keys, the audit stream and the metrics."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from gateway.admin.metrics import Metrics
+from gateway.configuration.grants import Grants, GrantsReader
+from gateway.configuration.problems import Problem
+from gateway.configuration.reload import GrantsWatcher
+from gateway.configuration.settings import Settings
+from gateway.domain.grant import Policy
+from gateway.partner.assertions import Registered
+from gateway.partner.keys import KeySet, KeySetProblem, VerifyingKey, load_key_set
+from gateway.pkb.hl7_route import Login
+from gateway.storage.journal import Journal
+
+_log = structlog.get_logger("pkb_gateway")
+
+
+def utc_now() -> datetime:
+    """Tell the time of day in UTC."""
+    return datetime.now(UTC)
+
+
+def read_keys(path: Path) -> KeySet:
+    """Read a partner's JWKS file for the grants reader. Raises ValueError."""
+    try:
+        return load_key_set(path)
+    except KeySetProblem as problem:
+        raise ValueError(str(problem)) from problem
+
+
+def grants_reader(settings: Settings) -> GrantsReader:
+    """Give the reader of the grants file in the surroundings of these settings."""
+    return GrantsReader(
+        settings.grants,
+        routes=settings.policy_routes(),
+        issuers=frozenset(settings.tokens.issuers),
+        read_keys=read_keys,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """What the grants in force say of a partner's proof of itself."""
+
+    watcher: GrantsWatcher
+
+    def policy(self) -> Policy:
+        """Give the policy in force at this moment."""
+        return self.watcher.current.policy
+
+    def registered(self, partner: str) -> Registered | None:
+        """Find a partner that proves itself by signed assertions, and its keys."""
+        grants = self.watcher.current
+        registration = grants.registrations.get(partner)
+        if registration is None or not registration.key_files:
+            return None
+        keys: dict[str, VerifyingKey] = {}
+        for path in registration.key_files:
+            keys |= grants.keys[path].keys
+        return Registered(partner, grants.policy.partners[partner].suspended, KeySet(keys))
+
+    def hl7_login(self, partner: str) -> Login | None:
+        """Find what PKB's HL7 endpoint knows a partner by."""
+        registration = self.watcher.current.registrations.get(partner)
+        if registration is None or registration.hl7 is None:
+            return None
+        return Login(registration.hl7.username.reveal(), registration.hl7.password.reveal())
+
+    def partner_of(self, issuer: str, claim: str) -> str | None:
+        """Name the partner that a token of ours speaks for."""
+        del issuer
+        return claim if claim in self.watcher.current.policy.partners else None
+
+
+@dataclass(frozen=True, slots=True)
+class GrantsNews:
+    """Tells log, audit stream and metrics what became of the grants file."""
+
+    journal: Journal
+    metrics: Metrics
+    in_force: Callable[[], str]
+    """The digest of the grants in force."""
+
+    async def loaded(self, grants: Grants, previous: str) -> None:
+        """Tell that a file is in force."""
+        _log.info("grants loaded", digest=grants.digest, previous=previous)
+        self.metrics.reloaded("loaded")
+        self.journal.note({"event": "grants-loaded", "grants_digest": grants.digest})
+
+    async def refused(self, problems: tuple[Problem, ...]) -> None:
+        """Tell that a file is not taken and the last good one stays."""
+        for problem in problems:
+            _log.error("grants refused", problem=str(problem))
+        self.metrics.reloaded("refused")
+        self.journal.note({"event": "grants-refused", "grants_digest": self.in_force(), "code": "grants-refused"})
+
+    async def keys(self, grants: Grants) -> None:
+        """Tell that a partner's key file changed under the same grants."""
+        _log.info("partner keys loaded", digest=grants.digest)
+
+
+async def watch_grants(settings: Settings, journal: Journal, metrics: Metrics) -> GrantsWatcher:
+    """Load the grants file and make ready to follow it. Raises ConfigurationRefused."""
+    reader = grants_reader(settings)
+    first = await asyncio.to_thread(reader.load)
+    news = GrantsNews(journal, metrics, lambda: watcher.current.digest)
+    watcher = GrantsWatcher(
+        settings.grants,
+        reader.load,
+        first,
+        now=utc_now,
+        on_loaded=news.loaded,
+        on_refused=news.refused,
+        on_keys=news.keys,
+    )
+    await news.loaded(first, "")
+    return watcher
