@@ -32,7 +32,7 @@ def cancelled(envelope: Envelope = ENVELOPE, person: Person = ADA, placer_id: st
     return hl7_message.cancel(envelope, person, placer_id)
 
 
-def moved(details: Details = Details(), times: Times = TIMES, kept: Kept = KEPT) -> str:  # noqa: B008 - frozen
+def moved(details: Details = Details(), times: Times = TIMES, kept: Kept = KEPT) -> str:  # noqa: B008 - a frozen value
     return hl7_message.move(ENVELOPE, ADA, "APPT000001", times, kept, details)
 
 
