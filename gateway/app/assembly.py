@@ -252,14 +252,25 @@ async def _listen(runner: web.AppRunner, host: str, port: int, stack: AsyncExitS
     return bound
 
 
-async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; SIGHUP reads the grants file again. Raises what `running` raises."""
+async def serve(settings: Settings, *, watch_input: bool = False) -> None:
+    """Serve until SIGTERM or SIGINT; SIGHUP reads the grants file again. Raises what `running` raises.
+
+    `watch_input` ends it too when standard input closes, as it does when the process that started it is gone.
+    """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     async with running(settings) as gateway:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
         loop.add_signal_handler(signal.SIGHUP, gateway.watcher.reload_now)
+        if watch_input:
+            loop.add_reader(sys.stdin.fileno(), _end_of_input, stopped)
         _log.info("serving", partner_port=gateway.partner_port, admin_port=gateway.admin_port)
         await stopped.wait()
         _log.info("draining", open=gateway.api.in_flight)
+
+
+def _end_of_input(stopped: asyncio.Event) -> None:
+    if not os.read(sys.stdin.fileno(), 4096):
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        stopped.set()

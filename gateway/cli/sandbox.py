@@ -107,7 +107,10 @@ class _Gateway:
     async def _start(self) -> None:
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "gateway", "serve", "--config", str(self._config), stderr=log
+                *(sys.executable, "-m", "gateway", "serve", "--config", str(self._config), "--until-stdin-closes"),
+                # Held open for as long as this process lives: a sandbox that is killed takes its gateway along.
+                stdin=asyncio.subprocess.PIPE,
+                stderr=log,
             )
         loop = asyncio.get_running_loop()
         until = loop.time() + START_TIME

@@ -26,12 +26,13 @@ from gateway.flow.ports import JournalUnavailable, StateUnavailable
 @click.option(
     "--log", type=click.Choice(["json", "console"]), default="json", show_default=True, help="Form of the log."
 )
+@click.option("--until-stdin-closes", is_flag=True, help="End with the process that holds the other end of the input.")
 @insecure_flags
-def serve(config: Path, log: str, allowed: frozenset[str]) -> None:
+def serve(config: Path, log: str, allowed: frozenset[str], *, until_stdin_closes: bool) -> None:
     """Run the gateway until it is told to stop."""
     set_up_log(log)
     try:
-        asyncio.run(run(load_settings(config, allowed=allowed)))
+        asyncio.run(run(load_settings(config, allowed=allowed), watch_input=until_stdin_closes))
     except ConfigurationRefused as refused:
         for problem in refused.problems:
             click.echo(str(problem), err=True)
