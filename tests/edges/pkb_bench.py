@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -11,7 +12,7 @@ import pytest
 
 from gateway.domain.appointment import CANCEL_REASON_SYSTEM, Cancel
 from gateway.domain.grant import Coding, Customer, CustomerKind, Ownership, Route, RouteKind
-from gateway.flow.ports import Sighting, Upstream, UpstreamFault, WriteAnswer
+from gateway.flow.ports import Sender, Sighting, Upstream, UpstreamFault, WriteAnswer
 from gateway.pkb.credentials import TokenSettings
 from gateway.pkb.customer_fhir import BoxSettings, CustomerFhir
 from gateway.pkb.http import LARGEST_ANSWER, HttpClient
@@ -28,6 +29,7 @@ CUSTOMER = Customer(
     frozenset({"GENERAL_HEALTH"}),
 )
 CANCEL = Cancel((Coding(CANCEL_REASON_SYSTEM, "pat"),), reason_text="Moved away")
+SENDER = Sender("swiftbook", None, "c-1", datetime(2026, 4, 2, 9, 15, 7, tzinfo=UTC))
 GET = "GET /fhir/Appointment/a1"
 PUT = "PUT /fhir/Appointment/a1"
 PATIENT = "GET /fhir/Patient/p1"
@@ -62,7 +64,7 @@ class Bench:
         return found
 
     async def write(self, seconds: float = 5.0) -> WriteAnswer:
-        return await self.box.write(CUSTOMER, CANCEL, await self.sighting(), soon(seconds))
+        return await self.box.write(CUSTOMER, CANCEL, await self.sighting(), soon(seconds), sender=SENDER)
 
 
 def soon(seconds: float = 5.0) -> float:

@@ -13,11 +13,11 @@ import pytest
 from gateway.domain.appointment import CANCEL_REASON_SYSTEM, Cancel, Change, Instant, PatientClaim, Status, Write
 from gateway.domain.codes import Code
 from gateway.domain.grant import Coding, Customer, CustomerKind, Ownership, Route, RouteKind
-from gateway.flow.ports import Acknowledged, Doubt, NotSent, Sighting, Turned
+from gateway.flow.ports import Acknowledged, Doubt, NotSent, Sender, Sighting, Turned
 from gateway.pkb.aggregated import AggregatedSettings
 from gateway.pkb.breaker import FAILURES, BreakerState
 from gateway.pkb.credentials import TokenSettings
-from gateway.pkb.hl7_route import Hl7Answer, Hl7Route, Hl7Sender, Hl7Settings, Login
+from gateway.pkb.hl7_route import Hl7Answer, Hl7Route, Hl7Settings, Login
 from gateway.pkb.http import HttpClient
 from tests.edges.raw_upstream import HANG_UP, Heard, RawUpstream, Reply, raw_upstream, reply
 from tests.edges.test_aggregated import GET, PATIENT, PLACER, TOKEN, copy, granted, person, soon
@@ -37,7 +37,7 @@ CANCEL = Cancel((Coding(CANCEL_REASON_SYSTEM, "pat"),), claim=CLAIM)
 START = Instant(datetime(2026, 5, 1, 8, 30, tzinfo=UTC), "2026-05-01T08:30:00Z")
 END = Instant(datetime(2026, 5, 1, 9, 0, tzinfo=UTC), "2026-05-01T09:00:00Z")
 ID = "c0ffee-0001"
-SENDER = Hl7Sender("swiftbook", "bradford", ID, datetime(2026, 4, 2, 9, 15, 7, tzinfo=UTC))
+SENDER = Sender("swiftbook", "bradford", ID, datetime(2026, 4, 2, 9, 15, 7, tzinfo=UTC))
 POST = "POST /services/hl7"
 LOGINS = {"swiftbook": Login("partner_swift", "pass:wörd")}
 
@@ -57,7 +57,7 @@ class Bench:
         return found
 
     async def write(
-        self, command: Write = CANCEL, seconds: float = 5.0, sender: Hl7Sender = SENDER, **members: Any
+        self, command: Write = CANCEL, seconds: float = 5.0, sender: Sender = SENDER, **members: Any
     ) -> Hl7Answer:
         sighting = await self.sighting(**members)
         return await self.route.write(CUSTOMER, command, sighting, soon(seconds), sender=sender)
@@ -284,7 +284,7 @@ async def test_a_patient_without_an_nhs_number_is_never_named(bench: Bench, docu
     [replace(SENDER, partner="other"), replace(SENDER, alias=None), replace(SENDER, alias="a}{b")],
     ids=["no-login", "no-alias", "bad-alias"],
 )
-async def test_without_login_or_alias_nothing_is_sent(bench: Bench, sender: Hl7Sender) -> None:
+async def test_without_login_or_alias_nothing_is_sent(bench: Bench, sender: Sender) -> None:
     assert isinstance(await bench.write(sender=sender), NotSent)
     assert bench.upstream.count(POST) == 0
 

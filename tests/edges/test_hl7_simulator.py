@@ -14,10 +14,10 @@ from gateway.domain.appointment import CANCEL_REASON_SYSTEM, Appointment, Cancel
 from gateway.domain.codes import Code
 from gateway.domain.grant import Coding, Customer, CustomerKind, Ownership, Route, RouteKind
 from gateway.domain.hl7_limits import unsayable
-from gateway.flow.ports import Acknowledged, Doubt, NotSent, Sighting, Turned
+from gateway.flow.ports import Acknowledged, Doubt, NotSent, Sender, Sighting, Turned
 from gateway.pkb.aggregated import AggregatedSettings
 from gateway.pkb.credentials import TokenSettings
-from gateway.pkb.hl7_route import Hl7Answer, Hl7Route, Hl7Sender, Hl7Settings, Login
+from gateway.pkb.hl7_route import Hl7Answer, Hl7Route, Hl7Settings, Login
 from gateway.pkb.http import HttpClient
 from gateway.simulator import DemoAppointment, Simulator
 from gateway.simulator.aggregated_resources import PLACER_SYSTEM
@@ -55,7 +55,7 @@ class Bradford:
         return found
 
     async def write(self, held: DemoAppointment, command: Write, partner: str = "swiftbook") -> Hl7Answer:
-        sender = Hl7Sender(partner, "bradford", ID, self.now)
+        sender = Sender(partner, "bradford", ID, self.now)
         return await self.route.write(CUSTOMER, command, await self.read(held), soon(), sender=sender)
 
     def fault(self, target: Any, kind: Any, value: Any = None) -> None:
@@ -196,7 +196,7 @@ async def test_a_cancel_of_what_pkb_has_lost_creates_nothing(bradford: Bradford)
     lost = bradford.truth(held) | {"identifier": []}
     bradford.pkb.world.aggregated.put("Appointment", held.id, lost, bradford.now)
     known = bradford.known()
-    sender = Hl7Sender("swiftbook", "bradford", ID, bradford.now)
+    sender = Sender("swiftbook", "bradford", ID, bradford.now)
 
     answer = await bradford.route.write(CUSTOMER, cancel(held), sighting, soon(), sender=sender)
 

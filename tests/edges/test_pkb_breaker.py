@@ -8,9 +8,10 @@ import pytest
 from gateway.domain.appointment import Appointment, Cancel, Provenance, Status, Write
 from gateway.domain.codes import Code
 from gateway.domain.grant import Customer, CustomerKind, Ownership, Route, RouteKind
-from gateway.flow.ports import NotSent, Sighting, Turned, Upstream, UpstreamFault, WriteAnswer
+from gateway.flow.ports import NotSent, Sender, Sighting, Turned, Upstream, UpstreamFault, WriteAnswer
 from gateway.pkb.breaker import Breaker, BreakerOpen, BreakerState, Bulkhead, Overloaded
 from gateway.pkb.upstreams import Upstreams
+from tests.edges.pkb_bench import SENDER
 
 
 @dataclass
@@ -163,8 +164,10 @@ class Box:
         await self.gate.wait()
         return SIGHTING
 
-    async def write(self, customer: Customer, command: Write, sighting: Sighting, deadline: float) -> WriteAnswer:
-        self.calls.append(f"write {sighting.appointment.id}")
+    async def write(
+        self, customer: Customer, command: Write, sighting: Sighting, deadline: float, *, sender: Sender
+    ) -> WriteAnswer:
+        self.calls.append(f"write {sighting.appointment.id} as {sender.partner}")
         return Turned(Code.VERSION_CONFLICT, 412)
 
     async def close(self) -> None:
@@ -178,9 +181,11 @@ async def test_the_customers_route_chooses_the_upstream() -> None:
     port: Upstream = upstreams
 
     assert await port.read(customer("second"), "1", 0.0, fresh=True) is SIGHTING
-    assert await port.write(customer("second"), CANCEL, SIGHTING, 0.0) == Turned(Code.VERSION_CONFLICT, 412)
+    assert await port.write(customer("second"), CANCEL, SIGHTING, 0.0, sender=SENDER) == Turned(
+        Code.VERSION_CONFLICT, 412
+    )
 
-    assert (first.calls, second.calls) == ([], ["read 1", "write 1"])
+    assert (first.calls, second.calls) == ([], ["read 1", "write 1 as swiftbook"])
     assert upstreams.states == {"first": BreakerState.CLOSED, "second": BreakerState.OPEN}
     await upstreams.close()
     assert first.closed
@@ -196,7 +201,7 @@ async def test_a_customer_over_its_limit_is_not_served_and_nobody_waits() -> Non
 
     with pytest.raises(UpstreamFault) as caught:
         await upstreams.read(customer("box"), "2", 0.0, fresh=True)
-    answer = await upstreams.write(customer("box"), CANCEL, SIGHTING, 0.0)
+    answer = await upstreams.write(customer("box"), CANCEL, SIGHTING, 0.0, sender=SENDER)
 
     assert caught.value.code is Code.OVERLOADED
     assert isinstance(answer, NotSent)
@@ -213,4 +218,4 @@ async def test_a_route_that_does_not_exist_is_unavailable() -> None:
         await upstreams.read(customer("box"), "2", 0.0, fresh=True)
 
     assert caught.value.code is Code.UPSTREAM_UNAVAILABLE
-    assert isinstance(await upstreams.write(customer("box"), CANCEL, SIGHTING, 0.0), NotSent)
+    assert isinstance(await upstreams.write(customer("box"), CANCEL, SIGHTING, 0.0, sender=SENDER), NotSent)

@@ -15,6 +15,7 @@ from tests.edges.pkb_bench import (
     HTML,
     HUGE,
     PUT,
+    SENDER,
     Bench,
     box,
     cancelled,
@@ -44,7 +45,7 @@ async def test_twenty_failed_requests_open_the_breaker(bench: Bench, monkeypatch
     asked = bench.upstream.count(GET)
 
     fault = await bench.fault()
-    answer = await bench.box.write(CUSTOMER, CANCEL, sighting, soon())
+    answer = await bench.box.write(CUSTOMER, CANCEL, sighting, soon(), sender=SENDER)
 
     assert state(bench) is BreakerState.OPEN
     assert fault.code is Code.UPSTREAM_UNAVAILABLE
@@ -58,7 +59,7 @@ async def test_failed_writes_open_the_breaker(bench: Bench) -> None:
     bench.upstream.on(PUT, *([HANG_UP, reply(500)] * 10), reply(200, cancelled()))
 
     for _ in range(20):
-        await bench.box.write(CUSTOMER, CANCEL, sighting, soon())
+        await bench.box.write(CUSTOMER, CANCEL, sighting, soon(), sender=SENDER)
 
     assert state(bench) is BreakerState.OPEN
 
@@ -77,7 +78,7 @@ async def test_an_answer_on_purpose_never_opens_the_breaker(
     bench.upstream.on(PUT, answer)
     for _ in range(11):
         await asyncio.gather(bench.read(), return_exceptions=True)
-        await bench.box.write(CUSTOMER, CANCEL, sighting, soon())
+        await bench.box.write(CUSTOMER, CANCEL, sighting, soon(), sender=SENDER)
 
     assert state(bench) is BreakerState.CLOSED
 
@@ -88,7 +89,7 @@ async def test_requests_that_came_with_too_little_time_never_open_the_breaker(be
     bench.upstream.on(PUT, reply(200, cancelled(), wait=1))
 
     await asyncio.gather(*(bench.read(0.05) for _ in range(15)), return_exceptions=True)
-    await asyncio.gather(*(bench.box.write(CUSTOMER, CANCEL, sighting, soon(0.05)) for _ in range(15)))
+    await asyncio.gather(*(bench.box.write(CUSTOMER, CANCEL, sighting, soon(0.05), sender=SENDER) for _ in range(15)))
 
     assert state(bench) is BreakerState.CLOSED
 

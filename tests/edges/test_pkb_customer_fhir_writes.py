@@ -24,6 +24,7 @@ from tests.edges.pkb_bench import (
     HUGE,
     PATIENT,
     PUT,
+    SENDER,
     TOKEN,
     Bench,
     box,
@@ -70,7 +71,7 @@ async def test_what_a_write_shows_can_be_written_again(bench: Bench) -> None:
     first = await bench.write()
     assert isinstance(first, Written)
 
-    assert isinstance(await bench.box.write(CUSTOMER, CANCEL, first.sighting, soon()), Written)
+    assert isinstance(await bench.box.write(CUSTOMER, CANCEL, first.sighting, soon(), sender=SENDER), Written)
     assert [heard.headers["if-match"] for heard in bench.upstream.all(PUT)] == ['W/"17"', 'W/"18"']
 
 
@@ -151,7 +152,7 @@ async def test_a_slow_write_ends_in_doubt_at_its_deadline(bench: Bench) -> None:
     bench.upstream.on(PUT, reply(200, cancelled(), wait=3))
     deadline = soon(0.1)
 
-    answer = await bench.box.write(CUSTOMER, CANCEL, sighting, deadline)
+    answer = await bench.box.write(CUSTOMER, CANCEL, sighting, deadline, sender=SENDER)
 
     assert isinstance(answer, Doubt)
     assert asyncio.get_running_loop().time() < deadline + 0.1
@@ -194,7 +195,7 @@ async def test_an_alarm_that_fails_does_not_hide_the_doubt(bench: Bench) -> None
         settings = BoxSettings(f"{bench.upstream.url}/fhir", TokenSettings(f"{bench.upstream.url}/token", "g", "s"))
         box = CustomerFhir("airedale-box", settings, http, lambda: 0.0, broken)
 
-        assert isinstance(await box.write(CUSTOMER, CANCEL, sighting, soon()), Doubt)
+        assert isinstance(await box.write(CUSTOMER, CANCEL, sighting, soon(), sender=SENDER), Doubt)
 
 
 async def test_a_write_refused_for_its_token_drops_the_token(bench: Bench) -> None:
@@ -219,7 +220,7 @@ async def test_a_write_without_connection_is_not_sent(bench: Bench) -> None:
             held.bind(("127.0.0.1", 0))
             down = box_at(f"http://127.0.0.1:{held.getsockname()[1]}", bench.upstream.url, http, [])
 
-            answer = await down.write(CUSTOMER, CANCEL, sighting, soon())
+            answer = await down.write(CUSTOMER, CANCEL, sighting, soon(), sender=SENDER)
 
     assert isinstance(answer, NotSent)
 
@@ -231,7 +232,7 @@ async def test_a_connection_that_was_never_made_is_tried_again(bench: Bench) -> 
             held.bind(("127.0.0.1", 0))
             port = held.getsockname()[1]
             late = box_at(f"http://127.0.0.1:{port}", bench.upstream.url, http, [])
-            writing = asyncio.create_task(late.write(CUSTOMER, CANCEL, sighting, soon()))
+            writing = asyncio.create_task(late.write(CUSTOMER, CANCEL, sighting, soon(), sender=SENDER))
             await asyncio.sleep(0.03)
         raw = RawUpstream(port)
         raw.on(PUT, reply(200, cancelled(), close=True))
@@ -248,7 +249,7 @@ async def test_a_write_without_a_token_is_not_sent(bench: Bench, failing: Reply)
     bench.upstream.on(TOKEN, failing)
     bench.box._credentials.drop("t1")
 
-    assert isinstance(await bench.box.write(CUSTOMER, CANCEL, sighting, soon()), NotSent)
+    assert isinstance(await bench.box.write(CUSTOMER, CANCEL, sighting, soon(), sender=SENDER), NotSent)
     assert bench.upstream.count(PUT) == 0
 
 
@@ -257,13 +258,13 @@ async def test_a_token_that_comes_at_the_second_try_is_good_for_a_write(bench: B
     bench.upstream.on(TOKEN, reply(503), granted("t9"))
     bench.box._credentials.drop("t1")
 
-    assert isinstance(await bench.box.write(CUSTOMER, CANCEL, sighting, soon()), Written)
+    assert isinstance(await bench.box.write(CUSTOMER, CANCEL, sighting, soon(), sender=SENDER), Written)
 
 
 async def test_a_command_without_a_form_in_fhir_is_not_sent(bench: Bench) -> None:
     command = Change(management_url="https://x.example")
 
-    answer = await bench.box.write(CUSTOMER, command, await bench.sighting(), soon())
+    answer = await bench.box.write(CUSTOMER, command, await bench.sighting(), soon(), sender=SENDER)
 
     assert isinstance(answer, NotSent)
     assert bench.upstream.count(PUT) == 0
@@ -273,4 +274,4 @@ async def test_a_sighting_of_somebody_else_is_a_mistake_of_ours(bench: Bench) ->
     sighting = replace(await bench.sighting(), document=None)
 
     with pytest.raises(AssertionError):
-        await bench.box.write(CUSTOMER, CANCEL, sighting, soon())
+        await bench.box.write(CUSTOMER, CANCEL, sighting, soon(), sender=SENDER)

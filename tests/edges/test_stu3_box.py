@@ -11,7 +11,7 @@ from gateway.flow.ports import Doubt, NotSent, Written
 from gateway.pkb.credentials import TokenSettings
 from gateway.pkb.customer_fhir import BoxSettings, CustomerFhir
 from gateway.pkb.http import HttpClient
-from tests.edges.pkb_bench import CANCEL, CUSTOMER, GET, PUT, Bench, box, soon
+from tests.edges.pkb_bench import CANCEL, CUSTOMER, GET, PUT, SENDER, Bench, box, soon
 from tests.edges.pkb_documents import appointment
 from tests.edges.raw_upstream import document_of, reply
 from tests.edges.stu3_documents import PAT, SPOC, STU3_ONLY, cancelled_at_leeds, leeds, reason_extension
@@ -70,10 +70,10 @@ async def test_a_cancel_gives_the_box_its_own_document_back(bench: Bench) -> Non
 
 async def test_what_a_write_shows_can_be_written_again(bench: Bench) -> None:
     bench.upstream.on(PUT, reply(200, leeds(meta={"versionId": "18"})), reply(200, cancelled_at_leeds("19")))
-    first = await bench.box.write(CUSTOMER, Change(comment="New."), await bench.sighting(), soon())
+    first = await bench.box.write(CUSTOMER, Change(comment="New."), await bench.sighting(), soon(), sender=SENDER)
     assert isinstance(first, Written)
 
-    assert isinstance(await bench.box.write(CUSTOMER, CANCEL, first.sighting, soon()), Written)
+    assert isinstance(await bench.box.write(CUSTOMER, CANCEL, first.sighting, soon(), sender=SENDER), Written)
     again = document_of(bench.upstream.all(PUT)[1])
     assert {name: again[name] for name in STU3_ONLY} == STU3_ONLY
 
@@ -91,14 +91,14 @@ async def test_a_route_may_keep_no_reason(bench: Bench) -> None:
     async with HttpClient("gateway/test") as http:
         terse = edge(replace(settings(bench), cancelation_reason="drop"), http)
 
-        await terse.write(CUSTOMER, CANCEL, await bench.sighting(), soon())
+        await terse.write(CUSTOMER, CANCEL, await bench.sighting(), soon(), sender=SENDER)
         await terse.close()
 
     assert document_of(bench.upstream.all(PUT)[0]) == leeds(status="cancelled")
 
 
 async def test_a_new_place_is_written_in_stu3(bench: Bench) -> None:
-    await bench.box.write(CUSTOMER, Change(location="Clinic 5"), await bench.sighting(), soon())
+    await bench.box.write(CUSTOMER, Change(location="Clinic 5"), await bench.sighting(), soon(), sender=SENDER)
 
     actor = document_of(bench.upstream.all(PUT)[0])["participant"][2]["actor"]
     assert actor == leeds()["participant"][2]["actor"] | {"display": "Clinic 5"}

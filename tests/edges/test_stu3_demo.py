@@ -13,7 +13,7 @@ from gateway.pkb.credentials import TokenSettings
 from gateway.pkb.customer_fhir import BoxSettings, CustomerFhir
 from gateway.pkb.http import HttpClient
 from gateway.simulator import LEEDS, Simulator
-from tests.edges.pkb_bench import CANCEL, CUSTOMER, soon
+from tests.edges.pkb_bench import CANCEL, CUSTOMER, SENDER, soon
 from tests.edges.stu3_documents import REASON_URL
 
 NOW = datetime(2026, 3, 2, 10, 15, tzinfo=UTC)
@@ -37,7 +37,7 @@ class Leeds:
 
     async def after(self, command: Write, before: Sighting) -> tuple[Appointment, Sighting]:
         """The facts that the write showed, and what a read shows later."""
-        answer = await self.box.write(CUSTOMER, command, before, soon())
+        answer = await self.box.write(CUSTOMER, command, before, soon(), sender=SENDER)
         assert isinstance(answer, Written)
         return answer.sighting.appointment, await self.sighting(before.appointment.id)
 
