@@ -22,7 +22,6 @@ from gateway.domain.grant import Rate
 FOLDER: Final = Path(__file__).resolve().parent
 NOTICE: Final = "<!-- Written by docs/generate.py; run `make docs` instead of editing. -->\n"
 NOT_YET: Final = "Read and checked; without effect in this version."
-NOT_SERVED: Final = "Read and checked; the gateway does not start with one in this version."
 NEVER_SENT: Final = frozenset(
     {Code.REQUEST_IN_PROGRESS, Code.VERSION_REQUIRED, Code.MIXED_INTENT, Code.IDEMPOTENCY_KEY_REUSED}
 )
@@ -48,11 +47,13 @@ ABOUT: Final[dict[Code, str]] = {
     ),
     Code.METHOD_NOT_ALLOWED: "Search, `PUT` and `PATCH` are answered so in this version.",
     Code.NOT_CHANGEABLE: "Only `booked`, `pending`, `proposed` and `waitlist` with a start can be changed.",
-    Code.APPOINTMENT_BUSY: "With `Content-Location` where the Task of the other write is your own.",
+    Code.APPOINTMENT_BUSY: "With `Content-Location` where the Task of the other write is your own. A write that "
+    "PKB only accepted holds its appointment too.",
     Code.VERSION_CONFLICT: "`If-Match` names an older version, or PKB's copy changed while this write was under way.",
     Code.IN_THE_PAST: "An appointment that starts at this very moment is in the past.",
     Code.TOO_LATE: "The diagnostics give the last moment. Exactly at it is in time.",
-    Code.NOT_SUPPORTED_ON_ROUTE: "`managementUrl` on a `customer-fhir` route.",
+    Code.NOT_SUPPORTED_ON_ROUTE: "`managementUrl` on a `customer-fhir` route; on an `hl7` route what a message cannot "
+    "say, see [hl7.md](hl7.md#what-cannot-be-said).",
     Code.FIELD_NOT_CHANGEABLE: "Also `location` where the appointment has several.",
     Code.REASON_NOT_ALLOWED: (
         "Exactly one coding of `http://terminology.hl7.org/CodeSystem/appointment-cancellation-reason` is needed; "
@@ -60,7 +61,8 @@ ABOUT: Final[dict[Code, str]] = {
     ),
     Code.OUTSIDE_CHANGE_WINDOW: "Further from the present start than `within`, or sooner than the notice.",
     Code.INTERNAL: "If the request was a write, look at the appointment before you do anything else.",
-    Code.UPSTREAM_REFUSED: "PKB did not accept the gateway's own credentials, or said no to the write.",
+    Code.UPSTREAM_REFUSED: "PKB did not accept the gateway's own credentials, or said no to the write. On an `hl7` "
+    "route: not the partner's HL7 login, or `AR`.",
     Code.UPSTREAM_INVALID: "Reads only, the read before a write included.",
     Code.UPSTREAM_UNAVAILABLE: "Also when the gateway has stopped asking PKB for two seconds after many failures.",
     Code.OVERLOADED: "Too many requests at once, for the gateway or for this customer.",
@@ -108,7 +110,9 @@ MEANINGS: Final[dict[str, str]] = {
     "limits.write_settles_after": "After a write without a clear answer: how long an unchanged version proves nothing, "
     "because PKB might still be working on it.",
     "limits.unresolved_after.unknown": "When the gateway stops asking PKB how such a write ended.",
-    "limits.unresolved_after.accepted": f"The same for writes over HL7. {NOT_YET}",
+    "limits.unresolved_after.accepted": "The same for a message that PKB accepted and does not show (`hl7` routes).",
+    "limits.review_hint_after": "After this time the Task of an accepted message says where it may be waiting: in the "
+    "hospital's review queue.",
     "tokens.signing_key": "Private keys (PEM) that sign the gateway's access tokens: the first signs, all verify.",
     "tokens.lifetime": "How long an access token is good; 1s to 1h.",
     "tokens.issuers": f"Other issuers of access tokens, by address. {NOT_YET} Their tokens are refused.",
@@ -119,20 +123,24 @@ MEANINGS: Final[dict[str, str]] = {
     "routes": "Ways to customers' appointments in PKB, by name.",
     "routes.*(customer-fhir).kind": "`customer-fhir`: a customer's FHIR box, read and written.",
     "routes.*(customer-fhir).base_url": "The box's FHIR address.",
-    "routes.*(customer-fhir).fhir_version": f"`R4`. `STU3`: {NOT_SERVED[0].lower()}{NOT_SERVED[1:]}",
+    "routes.*(customer-fhir).fhir_version": "`R4` or `STU3`: what the box speaks. Partners always get R4. See "
+    "[stu3.md](stu3.md).",
     "routes.*(customer-fhir).ownership": "How PKB's resources tell the owner: `managing-organisation`, "
     "`resource-meta` or `whole-endpoint`. See [grants.md](grants.md#whose-appointment-it-is).",
     "routes.*(customer-fhir).token.url": "PKB's token address for this box.",
     "routes.*(customer-fhir).token.client_id": "The client id that PKB issued for this box, or a reference to it.",
     "routes.*(customer-fhir).token.client_secret": "Its secret.",
     "routes.*(customer-fhir).token.style": "`body`: id and secret in the form; `basic`: in an Authorization header.",
-    "routes.*(hl7).kind": f"`hl7`: writing over HL7, reading aggregated FHIR. {NOT_SERVED}",
+    "routes.*(customer-fhir).cancelation_reason": "Where a cancel's reason goes in a STU3 box, which has no element "
+    "for it: `extension` or `drop` (nowhere). Without effect on R4. See [stu3.md](stu3.md#the-reason-of-a-cancel).",
+    "routes.*(hl7).kind": "`hl7`: writing over HL7, reading aggregated FHIR. See [hl7.md](hl7.md).",
     "routes.*(hl7).url": "PKB's HL7 address.",
-    "routes.*(hl7).processing_id": "`P`, `T` or `D` (MSH-11).",
+    "routes.*(hl7).processing_id": "`P`, `T` or `D` (MSH-11). PKB's production takes `P` only.",
     "routes.*(hl7).read.base_url": "The aggregated FHIR address.",
-    "routes.*(hl7).read.fhir_version": "`R4` or `STU3`.",
-    "routes.*(hl7).read.ownership": "As above.",
-    "routes.*(hl7).read.placer_id_system": "The identifier system of placer ids (SCH-1).",
+    "routes.*(hl7).read.fhir_version": "`R4`. With `STU3` the gateway does not start: PKB's aggregated FHIR is R4.",
+    "routes.*(hl7).read.ownership": "As above; `resource-meta` is what fits PKB's aggregated FHIR.",
+    "routes.*(hl7).read.placer_id_system": "The identifier system of placer ids (SCH-1) in PKB's resources. Ask PKB; "
+    "it is not in its public documents.",
     "routes.*(hl7).read.token.url": "As above.",
     "routes.*(hl7).read.token.client_id": "As above.",
     "routes.*(hl7).read.token.client_secret": "As above.",

@@ -21,9 +21,10 @@ from gateway.configuration.grants import GrantsReader
 from gateway.domain.chain import Sound, canonical, open_line, verify_chain
 from gateway.domain.codes import Code
 from gateway.domain.decision import Facts
+from gateway.domain.hl7_limits import Unsayable
 from gateway.flow.records import Upstream
 from gateway.storage.journal_records import EXTRAS, FIELDS
-from tests.journeys.partner import Sandbox, sandbox_process
+from tests.journeys.processes import Sandbox, sandbox_process
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -141,6 +142,11 @@ def test_every_metric_is_explained(name: str) -> None:
     assert f"\n| `{name}` |" in read("docs/operations.md")
 
 
+@pytest.mark.parametrize("why", list(Unsayable), ids=lambda why: why.name)
+def test_what_hl7_cannot_say_is_explained_in_the_words_of_the_answer(why: Unsayable) -> None:
+    assert f"\n| {why.value} | " in read("docs/hl7.md")
+
+
 @pytest.mark.parametrize("event", written_events())
 def test_every_audit_event_is_explained(event: str) -> None:
     table = read("docs/audit.md").partition("## Events")[2].partition("## Fields")[0]
@@ -236,9 +242,10 @@ def typed(name: str, sandbox: Sandbox) -> subprocess.CompletedProcess[str]:
         ("README.md", ["HTTP/1.1 200 OK", "The change is visible in PKB.", "no mistakes", "signatures: checked"]),
         ("docs/partners.md", ["bearer 300 system/Appointment.ru", "booked", "HTTP/1.1 200 OK"]),
         ("docs/grants.md", ["no mistakes"]),
+        ("docs/hl7.md", ["HTTP/1.1 202 Accepted", "PKB accepted the message.", "SIU^S14", "1 open"]),
         ("docs/audit.md", ["signatures: checked", '"crv": "Ed25519"', "good: 1 chains"]),
     ],
-    ids=["README", "partners", "grants", "audit"],
+    ids=["README", "partners", "grants", "hl7", "audit"],
 )
 def test_what_a_document_tells_to_type_works(sandbox: Sandbox, name: str, seen: list[str]) -> None:
     ran = typed(name, sandbox)
