@@ -42,6 +42,14 @@ def patient(number: str) -> Json:
     return {"name": "patient", "valueIdentifier": {"system": NHS_NUMBER, "value": number}}
 
 
+def birth_date(at: str) -> Json:
+    return {"name": "birthDate", "valueDate": at}
+
+
+def location(text: str) -> Json:
+    return {"name": "location", "valueString": text}
+
+
 def in_days(days: float) -> datetime:
     return (datetime.now(UTC) + timedelta(days=days)).replace(microsecond=0)
 
@@ -184,16 +192,28 @@ class Client:
         found: Json = json.loads(await self.copy_text(appointment, customer))
         return found
 
-    async def put(self, appointment: str, resource: Json, owner: str | None = None) -> Json:
-        query = f"?owner={owner}" if owner else ""
-        stored: Json = json.loads(
-            await self._control("PUT", f"/appointments/airedale/{appointment}{query}", json=resource)
-        )
+    async def put(self, appointment: str, resource: Json, owner: str | None = None, customer: str = "airedale") -> Json:
+        path = f"/appointments/{customer}/{appointment}" + (f"?owner={owner}" if owner else "")
+        stored: Json = json.loads(await self._control("PUT", path, json=resource))
         return stored
 
-    async def put_text(self, appointment: str, text: str) -> None:
+    async def put_text(self, appointment: str, text: str, customer: str = "airedale") -> None:
         """Let PKB hold a resource exactly as written."""
-        await self._control("PUT", f"/appointments/airedale/{appointment}", data=text.encode())
+        await self._control("PUT", f"/appointments/{customer}/{appointment}", data=text.encode())
+
+    async def faults_left(self) -> list[Json]:
+        """The faults that have not struck yet, or not as often as ordered."""
+        left: list[Json] = json.loads(await self._control("GET", "/faults"))
+        return left
+
+    async def review(self) -> list[Json]:
+        """The messages that PKB took and holds for a person to look at."""
+        held: list[Json] = json.loads(await self._control("GET", "/hl7-review"))
+        return held
+
+    async def decide(self, number: int, decision: str) -> Json:
+        settled: Json = json.loads(await self._control("POST", f"/hl7-review/{number}", json={"decision": decision}))
+        return settled
 
     def demo(self, scenario: str, number: int = 0) -> Json:
         """The sandbox's own appointments of a scenario in the box that Airedale's journeys are about."""
