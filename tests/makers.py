@@ -155,6 +155,12 @@ def appointment(**changes: Any) -> Appointment:
     return Appointment(**(values | changes))
 
 
+def by_hl7(**changes: Any) -> Appointment:
+    """Make a booked appointment of Bradford's, which HL7 names by its placer id."""
+    told = replace(owned_by(None), source_organisations=("Organization/bradford",))
+    return appointment(**({"provenance": told, "placer_id": "P-1", "reason_shown": False} | changes))
+
+
 def instant(at: datetime) -> Instant:
     """Write a point in time as a partner would."""
     return Instant(at, at.isoformat())

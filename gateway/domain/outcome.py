@@ -97,9 +97,9 @@ def read_back(
     if after.version == before.version:
         settled = settled_at is not None and now >= settled_at
         return Rejected(Code.UPSTREAM_REFUSED) if settled else Unknown()
-    if not _later(after.version, before.version):
+    if not is_later(after.version, before.version):
         return Unknown()
-    if shows(command, after):
+    if can_be_seen(command) and shows(command, after):
         return Applied(after.version)
     if isinstance(command, Change) and after.status is Status.CANCELLED:
         return Rejected(Code.VERSION_CONFLICT)
@@ -129,7 +129,7 @@ def shows(command: Write, appointment: Appointment) -> bool:
 
 def can_be_seen(command: Write) -> bool:
     """Whether a read can show anything of a command; a management URL is in no resource of PKB's."""
-    return isinstance(command, Cancel) or command.fields != {Field.MANAGEMENT_URL}
+    return isinstance(command, Cancel) or bool(command.fields - {Field.MANAGEMENT_URL})
 
 
 def collateral(before: Appointment, after: Appointment) -> tuple[str, ...]:
@@ -142,7 +142,8 @@ def collateral(before: Appointment, after: Appointment) -> tuple[str, ...]:
     return tuple(name for name, same in compared.items() if not same)
 
 
-def _later(version: str, than: str) -> bool:
+def is_later(version: str, than: str) -> bool:
+    """Whether a version came after another, as far as the two can be told apart."""
     # A box numbers its versions by its transactions; elsewhere a version is only known to be another one.
     if _numbered(version) and _numbered(than):
         return _magnitude(version) > _magnitude(than)

@@ -82,6 +82,10 @@ class OpenWrites:
         """Whether an appointment is held, under any of its names, by a write that has not ended."""
         return any(key in self._open for key in keys)
 
+    def held(self) -> frozenset[Key]:
+        """Name all that is held now."""
+        return frozenset(self._open)
+
     def __len__(self) -> int:
         """How many writes have not ended."""
         return len({opened.task.id for opened in self._open.values()})
@@ -156,6 +160,9 @@ class OpenWrites:
             outcome, seen = await self._look(opened)
             limit = self.accepted_after if opened.accepted else self.unresolved_after
             expired = self.clock() - opened.sent_at >= limit
+            if expired and not is_final(outcome):
+                # What PKB took and no read ever showed is closed as unknown: to call it done would be a guess.
+                outcome = Unknown()
             if is_final(outcome) or expired:
                 await self._end(opened, outcome, seen, closed=expired)
                 return
@@ -188,8 +195,12 @@ class OpenWrites:
         return outcome, told
 
     def _warn(self, upstream: records.Upstream, record: records.Record) -> None:
-        if upstream.collateral:
+        if not upstream.collateral:
+            return
+        try:
             self.alarm("collateral", record)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the outcome is recorded
+            report("an alarm failed", fault)
 
     async def _end(self, opened: OpenWrite, outcome: Outcome, seen: Told, *, closed: bool) -> None:
         upstream = replace(opened.upstream, **seen)

@@ -38,7 +38,7 @@ class Turns:
         turn.users += 1
         got = Place.NONE
         try:
-            got = await _acquire(turn.lock, patience)
+            got = await _acquire(turn, patience)
             yield got
         finally:
             if got:
@@ -48,11 +48,12 @@ class Turns:
                 del self._turns[key]
 
 
-async def _acquire(lock: asyncio.Lock, patience: float) -> Place:
-    place = Place.AFTER_WAITING if lock.locked() else Place.AT_ONCE
+async def _acquire(turn: _Turn, patience: float) -> Place:
+    # Between two turns the lock is open for a moment, though the next one has it already.
+    place = Place.AFTER_WAITING if turn.users > 1 else Place.AT_ONCE
     try:
         async with asyncio.timeout(patience):
-            await lock.acquire()
+            await turn.lock.acquire()
     except TimeoutError:
         return Place.NONE
     return place

@@ -83,6 +83,13 @@ class _Permitted:
     def before(self) -> Appointment:
         return self.sighting.appointment
 
+    @property
+    def upstream(self) -> records.Upstream:
+        """What is on record before PKB answered."""
+        route = self.order.customer.route
+        number = self.order.control_id if route.kind is RouteKind.HL7 else None
+        return records.Upstream(route.name, self.before.version, control_id=number)
+
 
 @dataclass(slots=True)
 class Writes:
@@ -115,6 +122,8 @@ class Writes:
         key = (order.customer.route.name, order.appointment)
         async with AsyncExitStack() as held:
             place = await held.enter_async_context(self.turns.take(key, self.patience))
+            # A copy read while a write was open may be older than its end; a message has no If-Match to tell.
+            busy = self.open_writes.held()
             try:
                 sighting = await self._read(order)
                 keys = _keys(order, sighting)
@@ -124,7 +133,8 @@ class Writes:
                         sighting = await self._read(order)
             except UpstreamFault as fault:
                 return await self._fail(order, fault)
-            return await self._decide(order, sighting, keys, free=bool(place))
+            mine = bool(place) and keys == _keys(order, sighting)
+            return await self._decide(order, sighting, keys, free=mine and busy.isdisjoint(keys))
 
     async def _decide(self, order: Order, sighting: Sighting | None, keys: tuple[Key, ...], *, free: bool) -> Answer:
         # From here to the intent nothing waits but the journal: this is the decision under the grants now in force,
@@ -162,15 +172,12 @@ class Writes:
         if self.open_writes.owed:
             raise JournalUnavailable("an outcome waits to be recorded")
         order = case.order
-        route = order.customer.route
-        number = order.control_id if route.kind is RouteKind.HL7 else None
-        upstream = records.Upstream(route.name, case.before.version, control_id=number)
         return await self.journal.write(
             {
                 **records.about(order.caller, case.policy, order.command.operation, order.appointment),
                 **records.intent(case.permit, case.now, order.task, order.command, case.before, self.veil),
                 "patient": records.patient_of(case.before, case.order.customer, self.veil),
-                "upstream": upstream.as_record(),
+                "upstream": case.upstream.as_record(),
             }
         )
 
@@ -179,47 +186,50 @@ class Writes:
             return await self._write(case, sent_at)
         except (Exception, asyncio.CancelledError) as fault:  # noqa: BLE001 - it proves nothing about PKB, so it is doubt
             report("a write broke off", fault)
-            return Unknown(), None, records.Upstream(case.order.customer.route.name, case.before.version)
+            return Unknown(), None, case.upstream
 
     async def _write(self, case: _Permitted, sent_at: datetime) -> tuple[Outcome, Sighting | None, records.Upstream]:
         """Send the one message and find out what became of it."""
         order = case.order
         deadline = order.caller.deadline
         left = max(0.0, deadline - asyncio.get_running_loop().time())
-        upstream = records.Upstream(order.customer.route.name, case.before.version)
+        upstream = case.upstream
         sender = Sender(order.caller.partner, case.permit.grant.hl7_alias, order.control_id, sent_at)
         answer = await self.upstream.write(
             order.customer, order.command, case.sighting, deadline - READ_BACK_SHARE * left, sender=sender
         )
+        ended_at = self.clock()
         match answer:
             case Written(sighting=after, status=status):
                 version = after.appointment.version
                 return Applied(version), after, replace(upstream, status=status, version_after=version)
-            case Acknowledged(ack=ack, control_id=control_id):
-                acknowledged = replace(upstream, status=ack, control_id=control_id)
+            case Acknowledged(ack=ack):
+                acknowledged = replace(upstream, status=ack)
                 if not can_be_seen(order.command):
                     return Accepted(final=True), None, acknowledged
-                outcome, seen, found = await self._read_back(case, acknowledged)
+                outcome, seen, found = await self._read_back(case, acknowledged, ended_at)
                 return (Accepted() if isinstance(outcome, Unknown) else outcome), seen, found
-            case Turned(code=code, status=turned, control_id=control_id):
-                return Rejected(code), None, replace(upstream, status=turned, control_id=control_id)
+            case Turned(code=code, status=turned):
+                return Rejected(code), None, replace(upstream, status=turned)
             case NotSent():
                 return Rejected(Code.UPSTREAM_UNAVAILABLE), None, upstream
-            case Doubt(status=doubtful, control_id=control_id):
-                return await self._read_back(case, replace(upstream, status=doubtful, control_id=control_id))
+            case Doubt(status=doubtful):
+                return await self._read_back(case, replace(upstream, status=doubtful), ended_at)
             case unexpected:
                 assert_never(unexpected)
 
     async def _read_back(
-        self, case: _Permitted, upstream: records.Upstream
+        self, case: _Permitted, upstream: records.Upstream, ended_at: datetime
     ) -> tuple[Outcome, Sighting | None, records.Upstream]:
         try:
             after = await self._read(case.order)
         except UpstreamFault:
             return Unknown(), None, upstream
-        outcome, told = self.open_writes.judge(
-            case.order.customer, case.order.command, case.before, after, self.clock()
-        )
+        except Exception as fault:  # noqa: BLE001 - a read that broke shows nothing; what PKB answered still counts
+            report("a read after a write broke off", fault)
+            return Unknown(), None, upstream
+        order = case.order
+        outcome, told = self.open_writes.judge(order.customer, order.command, case.before, after, ended_at)
         return outcome, after, replace(upstream, **told)
 
     def _told(

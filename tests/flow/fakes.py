@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,6 +16,7 @@ from gateway.flow.open_writes import OpenWrites
 from gateway.flow.ports import (
     Doubt,
     JournalUnavailable,
+    Sender,
     Sighting,
     StateUnavailable,
     UpstreamFault,
@@ -32,6 +33,8 @@ BROKEN = Doubt("broken off")
 SILENCE = UpstreamFault(Code.UPSTREAM_TIMEOUT, "no answer", 504)
 SETTLES = timedelta(seconds=30)
 UNRESOLVED = timedelta(hours=24)
+HELD = timedelta(days=14)
+"""How long a message that PKB took may wait for a person there."""
 
 
 async def spin() -> None:
@@ -111,6 +114,12 @@ class Drawer:
     kept: list[Task] = field(default_factory=list)
     jammed: Exception | None = None
     down: bool = False
+    torn: Exception | None = None
+    """What claims and looks for ended Tasks raise."""
+    claims: dict[str, str] = field(default_factory=dict)
+    """By whom the end of a Task is recorded."""
+    elsewhere: list[Task] = field(default_factory=list)
+    """What a person ended in another process."""
 
     async def put(self, task: Task) -> None:
         await asyncio.sleep(0)
@@ -122,6 +131,20 @@ class Drawer:
         if self.down:
             raise StateUnavailable("down")
         return next((kept for kept in reversed(self.kept) if kept.id == task), None)
+
+    async def claim(self, task: Task) -> bool:
+        if self.down:
+            raise StateUnavailable("down")
+        if self.torn is not None:
+            raise self.torn
+        return self.claims.setdefault(task.id, "process") == "process"
+
+    async def ended(self, tasks: Iterable[str]) -> Sequence[Task]:
+        if self.down:
+            raise StateUnavailable("down")
+        if self.torn is not None:
+            raise self.torn
+        return [task for task in self.elsewhere if task.id in set(tasks)]
 
     @property
     def statuses(self) -> list[str]:
@@ -139,6 +162,7 @@ def done(command: Write, before: Appointment) -> Appointment:
         version=version,
         start=command.start.at if command.start else before.start,
         end=command.end.at if command.end else before.end,
+        comment=before.comment if command.comment is None else command.comment,
     )
 
 
@@ -164,6 +188,7 @@ class Hospital:
     fresh: list[bool] = field(default_factory=list)
     deadlines: list[float] = field(default_factory=list)
     sent: list[Write] = field(default_factory=list)
+    senders: list[Sender] = field(default_factory=list)
     under_way: int = 0
     most_under_way: int = 0
 
@@ -178,8 +203,11 @@ class Hospital:
         self.on_read()
         return sighted(copy) if copy else None
 
-    async def write(self, customer: Customer, command: Write, sighting: Sighting, deadline: float) -> WriteAnswer:
+    async def write(
+        self, customer: Customer, command: Write, sighting: Sighting, deadline: float, *, sender: Sender
+    ) -> WriteAnswer:
         self.sent.append(command)
+        self.senders.append(sender)
         self.deadlines.append(deadline)
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
@@ -213,6 +241,9 @@ class Bench:
     patience: float = 2.0
     faults: list[BaseException] = field(default_factory=list)
     """What was reported to the event loop."""
+    alarms: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+    deaf: Exception | None = None
+    """What every alarm raises."""
     veil: Pseudonyms = field(default_factory=lambda: Pseudonyms("k1", b"sixteen bytes of key"))
     open_writes: OpenWrites = field(init=False)
     writes: Writes = field(init=False)
@@ -220,7 +251,17 @@ class Bench:
 
     def __post_init__(self) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, told: self.faults.append(told["exception"]))
-        self.open_writes = OpenWrites(self.hospital, self.paper, self.drawer, self.clock, SETTLES, UNRESOLVED, self.nap)
+        self.open_writes = OpenWrites(
+            self.hospital,
+            self.paper,
+            self.drawer,
+            self.clock,
+            SETTLES,
+            UNRESOLVED,
+            HELD,
+            self._alarm,
+            self.nap,
+        )
         self.writes = Writes(
             lambda: self.policy,
             self.hospital,
@@ -232,6 +273,11 @@ class Bench:
             self.patience,
         )
         self.looks = Looks(lambda: self.policy, self.hospital, self.paper, self.drawer, self.veil, self.clock)
+
+    def _alarm(self, event: str, record: dict[str, object]) -> None:
+        if self.deaf is not None:
+            raise self.deaf
+        self.alarms.append((event, record))
 
     def doubt(self, *, applies: bool, readable: bool = True) -> None:
         """Let the next write end in doubt; unless `readable` the read-back fails, too."""
@@ -273,6 +319,7 @@ def order(**changes: Any) -> Order:
         "command": makers.cancel(),
         "expected_version": None,
         "task": "t-1",
+        "control_id": "m-1",
     }
     own = {name: value for name, value in changes.items() if name in values}
     others = {name: value for name, value in changes.items() if name not in values}

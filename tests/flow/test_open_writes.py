@@ -53,13 +53,13 @@ async def test_a_write_in_doubt_is_followed_until_it_is_seen(bench: Bench) -> No
     ended = bench.drawer.kept[-1]
     assert (ended.outcome, ended.code, ended.version) == ("applied", None, "8")
     assert bench.hospital.sent == [cancel()]
-    assert KEY not in bench.open_writes
+    assert not bench.open_writes.hold((KEY,))
 
 
 async def test_a_write_in_doubt_that_never_took_effect_is_rejected_once_writes_have_settled(bench: Bench) -> None:
     await in_doubt(bench)
     await bench.later(seconds=29)
-    assert KEY in bench.open_writes
+    assert bench.open_writes.hold((KEY,))
 
     await bench.later(seconds=1)
 
@@ -92,7 +92,7 @@ async def test_a_pkb_that_shows_nothing_leaves_the_write_open(bench: Bench, faul
     await bench.later(hours=1)
 
     assert bench.paper.outcomes == [("unknown", False, False)]
-    assert KEY in bench.open_writes
+    assert bench.open_writes.hold((KEY,))
     bench.hospital.down = None
     await bench.later(hours=1)
     assert bench.paper.outcomes[1:] == [("rejected", True, True)]
@@ -111,7 +111,7 @@ async def test_an_appointment_that_is_gone_stays_unknown_until_the_time_is_up(be
     await in_doubt(bench)
     bench.hospital.copies.clear()
     await bench.later(hours=23)
-    assert KEY in bench.open_writes
+    assert bench.open_writes.hold((KEY,))
 
     await bench.later(hours=1)
 
@@ -130,7 +130,7 @@ async def test_what_stays_unresolved_is_closed_as_unknown_and_its_task_failed(be
     assert bench.paper.of("outcome")[1]["code"] == "outcome-unknown"
     assert bench.drawer.statuses[-1] == "failed"
     assert not bench.drawer.kept[-1].open
-    assert KEY not in bench.open_writes
+    assert not bench.open_writes.hold((KEY,))
     await bench.later(hours=1)
     assert len(bench.paper.outcomes) == 2
 
@@ -292,4 +292,4 @@ async def test_what_has_ended_leaves_nothing_behind(bench: Bench) -> None:
 
 
 async def test_a_free_appointment_names_no_task(bench: Bench) -> None:
-    assert bench.open_writes.task_of(KEY, "swiftbook", "airedale") is None
+    assert bench.open_writes.task_of((KEY,), "swiftbook", "airedale") is None

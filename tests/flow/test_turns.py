@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.flow.turns import Turns
+from gateway.flow.turns import Place, Turns
 from tests.flow.fakes import spin
 
 KEY = ("airedale-box", "a-1")
@@ -47,7 +47,7 @@ async def test_turns_of_different_appointments_do_not_wait_for_each_other() -> N
     turns = Turns()
 
     async with turns.take(KEY, 0.0) as one, turns.take(("airedale-box", "a-2"), 0.0) as two:
-        assert (one, two) == (True, True)
+        assert (one, two) == (Place.AT_ONCE, Place.AT_ONCE)
 
 
 async def test_turns_are_forgotten_when_nobody_needs_them() -> None:
@@ -95,3 +95,31 @@ async def test_a_turn_ends_with_a_fault_too() -> None:
 
     async with turns.take(KEY, 0.0) as got:
         assert got
+
+
+async def test_one_that_did_not_wait_is_told_so_and_so_is_one_that_did() -> None:
+    turns, places = Turns(), list[Place]()
+
+    async def pass_through(patience: float) -> None:
+        async with turns.take(KEY, patience) as place:
+            places.append(place)
+
+    async with turns.take(KEY, 1.0) as first:
+        waiting = asyncio.create_task(pass_through(1.0))
+        await pass_through(0.001)
+    await waiting
+
+    assert (first, places) == (Place.AT_ONCE, [Place.NONE, Place.AFTER_WAITING])
+
+
+async def test_one_that_comes_between_two_turns_has_waited_for_the_second() -> None:
+    """The lock is open for a moment then, though somebody else is next."""
+    turns, log = Turns(), list[str]()
+    async with turns.take(KEY, 1.0):
+        waiting = asyncio.create_task(visit(turns, "b", log))
+        await spin()
+
+    async with turns.take(KEY, 1.0) as place:
+        assert log == ["b in", "b out"]
+        assert place is Place.AFTER_WAITING
+    await waiting

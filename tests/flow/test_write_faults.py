@@ -97,7 +97,7 @@ async def test_an_edge_that_breaks_after_the_intent_leaves_an_unknown_outcome(
 
     assert answer == Refused(Code.OUTCOME_UNKNOWN, task="t-1")
     assert bench.paper.outcomes == [("unknown", False, False)]
-    assert ("airedale-box", "a-1") in bench.open_writes
+    assert bench.open_writes.hold((("airedale-box", "a-1"),))
     assert bench.drawer.statuses[-1] == "in-progress"
     assert bench.faults == [fault]
 
