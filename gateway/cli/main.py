@@ -7,6 +7,7 @@ from gateway.cli.audit import audit
 from gateway.cli.check import check
 from gateway.cli.sandbox import sandbox
 from gateway.cli.serve import serve
+from gateway.cli.tasks import tasks
 from gateway.cli.token import token
 
 
@@ -16,5 +17,5 @@ def main() -> None:
     """Let appointment partners read, change and cancel appointments in PKB, exactly as far as customers granted it."""
 
 
-for _verb in (serve, sandbox, check, token, audit):
+for _verb in (serve, sandbox, check, token, tasks, audit):
     main.add_command(_verb)

@@ -1,7 +1,7 @@
 """Writes whose end is still to come: they hold their appointment, and are looked after until they end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -21,7 +21,7 @@ from gateway.domain.outcome import (
 )
 from gateway.flow import records
 from gateway.flow.faults import report
-from gateway.flow.ports import Journal, JournalUnavailable, Sighting, Upstream, UpstreamFault
+from gateway.flow.ports import Journal, JournalUnavailable, Sighting, StateUnavailable, Upstream, UpstreamFault
 from gateway.flow.tasks import Task, Tasks, keep
 from gateway.flow.turns import Key
 
@@ -35,6 +35,11 @@ LOOK_TIME: Final = 10.0
 PAY_PAUSE: Final = 1.0
 """Seconds between two tries to record an outcome that is owed."""
 
+WATCH_PAUSE: Final = 3.0
+"""Seconds between two looks for writes that a person ended."""
+
+REPEATED: Final = ("request_id", "correlation_id", "grant", "grants_digest", "intent", "upstream")
+"""Fields of an outcome's record that are kept with its Task, for whoever records the end in another process."""
 
 Told = dict[str, Any]
 """What a read adds to the record of the upstream."""
@@ -77,6 +82,7 @@ class OpenWrites:
     _open: dict[Key, OpenWrite] = field(default_factory=dict)
     _owed: int = 0
     _running: set[asyncio.Task[None]] = field(default_factory=set)
+    _watcher: asyncio.Task[None] | None = None
 
     def hold(self, keys: tuple[Key, ...]) -> bool:
         """Whether an appointment is held, under any of its names, by a write that has not ended."""
@@ -105,11 +111,15 @@ class OpenWrites:
     async def settle(self, opened: OpenWrite, outcome: Outcome) -> None:
         """Record an outcome; one that is not final keeps its appointment and is followed."""
         if not is_final(outcome):
+            repeated = {name: opened.record[name] for name in REPEATED}
+            opened = replace(opened, task=replace(opened.task, repeated=repeated))
             self._open |= dict.fromkeys(opened.keys, opened)
         self._warn(opened.upstream, opened.record)
         paying = await self._record(opened.record)
         await keep(self.tasks, opened.task)
         if not is_final(outcome):
+            if self._watcher is None:
+                self._watcher = self._start(self._watch())
             self._start(self._follow(opened, paying))
 
     async def close(self) -> None:
@@ -156,6 +166,8 @@ class OpenWrites:
         pause = FIRST_LOOK
         while True:
             await self.sleep(pause)
+            if not self._holds(opened):
+                return
             pause = min(2 * pause, LONGEST_PAUSE)
             outcome, seen = await self._look(opened)
             limit = self.accepted_after if opened.accepted else self.unresolved_after
@@ -163,8 +175,7 @@ class OpenWrites:
             if expired and not is_final(outcome):
                 # What PKB took and no read ever showed is closed as unknown: to call it done would be a guess.
                 outcome = Unknown()
-            if is_final(outcome) or expired:
-                await self._end(opened, outcome, seen, closed=expired)
+            if (is_final(outcome) or expired) and await self._end(opened, outcome, seen, closed=expired):
                 return
 
     async def _look(self, opened: OpenWrite) -> tuple[Outcome, Told]:
@@ -202,12 +213,8 @@ class OpenWrites:
         except Exception as fault:  # noqa: BLE001 - whatever it is, the outcome is recorded
             report("an alarm failed", fault)
 
-    async def _end(self, opened: OpenWrite, outcome: Outcome, seen: Told, *, closed: bool) -> None:
-        upstream = replace(opened.upstream, **seen)
-        told = records.ended(outcome, opened.intent, opened.task.id, upstream, recovered=True, closed=closed)
-        record = {**opened.record, **told}
-        self._warn(upstream, record)
-        await self._record(record)
+    async def _end(self, opened: OpenWrite, outcome: Outcome, seen: Told, *, closed: bool) -> bool:
+        """Record the end of a write, unless somebody else has claimed to do it or nobody can tell."""
         task = replace(
             opened.task,
             status=task_status(outcome, closed=closed),
@@ -216,6 +223,49 @@ class OpenWrites:
             version=outcome.version if isinstance(outcome, Applied) else None,
             updated=self.clock(),
         )
+        if not await self._claimed(task):
+            return False
+        upstream = replace(opened.upstream, **seen)
+        told = records.ended(outcome, opened.intent, opened.task.id, upstream, recovered=True, closed=closed)
+        record = {**opened.record, **told}
+        self._warn(upstream, record)
+        await self._record(record)
+        await self._let_go(opened, task)
+        return True
+
+    async def _claimed(self, task: Task) -> bool:
+        try:
+            return await self.tasks.claim(task)
+        except StateUnavailable:
+            return False
+        except Exception as fault:  # noqa: BLE001 - whoever cannot know that he is the only one must not end it
+            report("the end of an open write could not be claimed", fault)
+            return False
+
+    async def _let_go(self, ended: OpenWrite, task: Task) -> None:
         await keep(self.tasks, task)
-        for key in opened.keys:
-            del self._open[key]
+        self._open = {key: opened for key, opened in self._open.items() if opened is not ended}
+        if not self._open and self._watcher is not None:
+            self._watcher.cancel()
+            self._watcher = None
+
+    def _holds(self, opened: OpenWrite) -> bool:
+        return self._open.get(opened.keys[0]) is opened
+
+    async def _watch(self) -> None:
+        """Let go of what a person ended: its end is on record already, and only this process does not know."""
+        while True:
+            await self.sleep(WATCH_PAUSE)
+            held = {opened.task.id: opened for opened in self._open.values()}
+            for task in await self._ended_among(held):
+                if self._holds(held[task.id]):
+                    await self._let_go(held[task.id], task)
+
+    async def _ended_among(self, tasks: Iterable[str]) -> Sequence[Task]:
+        try:
+            return await self.tasks.ended(tasks)
+        except StateUnavailable:
+            return ()
+        except Exception as fault:  # noqa: BLE001 - the next look may do better
+            report("a look for writes that a person ended broke off", fault)
+            return ()

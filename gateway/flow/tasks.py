@@ -1,6 +1,7 @@
 """What a partner may see of a write that has not ended, or has."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -24,6 +25,8 @@ class Task:
     code: str | None = None
     outcome: str | None = None
     version: str | None = None
+    repeated: Mapping[str, object] = field(default_factory=dict, hash=False)
+    """What the record of its end repeats of the first outcome's: ids, versions, a status; no text, no patient."""
 
     @property
     def open(self) -> bool:
@@ -40,6 +43,14 @@ class Tasks(Protocol):
 
     async def get(self, task: str) -> Task | None:
         """Find a Task. Raises StateUnavailable."""
+        ...
+
+    async def claim(self, task: Task) -> bool:
+        """Say whether this process may record that the Task ended so; nobody else will. Raises StateUnavailable."""
+        ...
+
+    async def ended(self, tasks: Iterable[str]) -> Sequence[Task]:
+        """Give those of these Tasks that another process may have ended. Raises StateUnavailable."""
         ...
 
 

@@ -1,9 +1,12 @@
 """The state file: what must outlive a request and be shared by every process on this machine, in SQLite."""
 
 import asyncio
+import json
 import os
 import sqlite3
-from datetime import datetime
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -41,8 +44,33 @@ _STEPS: Final = (
         ) STRICT, WITHOUT ROWID""",
         "CREATE INDEX task_updated ON task (updated)",
     ),
+    (
+        "ALTER TABLE task ADD COLUMN open INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE task ADD COLUMN claimed_by TEXT",
+        "ALTER TABLE task ADD COLUMN claimed_at INTEGER",
+        "CREATE INDEX task_open ON task (updated) WHERE open = 1",
+    ),
 )
 """Steps of the schema, in order; `user_version` counts those taken. Add, never edit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who is about to record the end of a Task, since when."""
+
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KeptTask:
+    """A Task as it lies in the state file."""
+
+    body: str
+    """In the words of whoever kept it."""
+    open: bool
+    """Whether its end is still to come."""
+    claim: Claim | None
 
 
 class State:
@@ -92,23 +120,51 @@ class State:
         insert = "INSERT INTO seen_jti (issuer, jti, expires) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
         return await self._change(insert, (issuer, jti, expires)) == 1
 
-    async def keep_task(self, task: str, body: str, updated: datetime) -> None:
-        """Keep a Task as it now is; `body` is the caller's own wording of it."""
+    async def keep_task(self, task: str, body: str, updated: datetime, *, ended: bool) -> None:
+        """Keep a Task as it now is; `body` is the caller's own wording. What has ended is not opened again."""
         await self._change(
-            "INSERT OR REPLACE INTO task (id, updated, body) VALUES (?, ?, ?)", (task, int(updated.timestamp()), body)
+            "INSERT INTO task (id, updated, body, open) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE"
+            " SET updated = excluded.updated, body = excluded.body, open = excluded.open WHERE open >= excluded.open",
+            (task, int(updated.timestamp()), body, int(not ended)),
         )
 
-    async def find_task(self, task: str) -> str | None:
+    async def claim_task(self, task: str, body: str, claim: Claim, over: Claim | None = None) -> bool:
+        """True if `claim` now holds the Task: it is open, and nobody but `over` or `claim.by` itself held it.
+
+        A Task that is not there yet is kept as `body`, open and claimed. Durable when it returns.
+        """
+        moment = int(claim.at.timestamp())
+        # One statement, so that of two processes exactly one records the end.
+        statement = (
+            "INSERT INTO task (id, updated, body, open, claimed_by, claimed_at) VALUES (?, ?, ?, 1, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET claimed_by = excluded.claimed_by, claimed_at = excluded.claimed_at"
+            " WHERE open = 1 AND (claimed_by IS ? OR claimed_by = excluded.claimed_by)"
+        )
+        return await self._change(statement, (task, moment, body, claim.by, moment, over.by if over else None)) == 1
+
+    async def find_task(self, task: str) -> KeptTask | None:
         """Find a Task that was kept."""
-        try:
-            rows = list(await self._connection.execute_fetchall("SELECT body FROM task WHERE id = ?", (task,)))
-        except (sqlite3.Error, ValueError) as error:
-            raise StateUnavailable("the state file cannot answer") from error
-        return str(rows[0][0]) if rows else None
+        found = await self._rows("SELECT body, open, claimed_by, claimed_at FROM task WHERE id = ?", (task,))
+        return _kept(found[0]) if found else None
+
+    async def tasks(self, *, ended: bool) -> list[KeptTask]:
+        """Give the open Tasks or, with `ended`, all of them, the one first touched first."""
+        statement = "SELECT body, open, claimed_by, claimed_at FROM task WHERE open = 1 OR ? ORDER BY updated, id"
+        found = await self._rows(statement, (int(ended),))
+        return [_kept(row) for row in found]
+
+    async def ended_among(self, tasks: Iterable[str]) -> list[KeptTask]:
+        """Give those of these Tasks that have ended."""
+        statement = (
+            "SELECT body, open, claimed_by, claimed_at FROM task"
+            " WHERE open = 0 AND id IN (SELECT value FROM json_each(?))"
+        )
+        found = await self._rows(statement, (json.dumps([*tasks]),))
+        return [_kept(row) for row in found]
 
     async def forget_tasks(self, before: datetime) -> None:
-        """Remove the Tasks that were last touched before a moment."""
-        await self._change("DELETE FROM task WHERE updated < ?", (int(before.timestamp()),))
+        """Remove the ended Tasks that were last touched before a moment."""
+        await self._change("DELETE FROM task WHERE open = 0 AND updated < ?", (int(before.timestamp()),))
 
     async def _forget(self, now: datetime) -> None:
         moment = now.timestamp()
@@ -116,7 +172,13 @@ class State:
             self._cleaned = moment
             await self._change("DELETE FROM seen_jti WHERE expires < ?", (int(moment) - FORGET_AFTER,))
 
-    async def _change(self, statement: str, values: tuple[str | int, ...]) -> int:
+    async def _rows(self, statement: str, values: tuple[str | int, ...]) -> list[sqlite3.Row]:
+        try:
+            return list(await self._connection.execute_fetchall(statement, values))
+        except (sqlite3.Error, ValueError) as error:
+            raise StateUnavailable("the state file cannot answer") from error
+
+    async def _change(self, statement: str, values: tuple[str | int | None, ...]) -> int:
         """How many rows `statement` changed."""
         try:
             async with self._connection.execute(statement, values) as cursor:
@@ -132,6 +194,11 @@ def path_of(url: str) -> Path:
     if not url.startswith(SCHEME) or not path.is_absolute():
         raise ValueError("the state file is written as sqlite:/// and an absolute path")
     return path
+
+
+def _kept(row: sqlite3.Row) -> KeptTask:
+    body, still_open, by, at = row
+    return KeptTask(body, bool(still_open), None if by is None else Claim(by, datetime.fromtimestamp(at, UTC)))
 
 
 def _prepare(path: Path) -> None:

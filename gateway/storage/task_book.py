@@ -1,9 +1,13 @@
-"""Tasks: in memory while it has room, and in the state file for as long as it keeps them."""
+"""Tasks: in memory while it has room, and in the state file for as long as it keeps them.
+
+Whoever records the end of an open Task claims it in the state file first: this process, or a person elsewhere.
+"""
 
 import asyncio
 import json
+import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -12,22 +16,34 @@ from gateway.domain.grant import Operation
 from gateway.domain.outcome import TaskStatus
 from gateway.flow.ports import StateUnavailable
 from gateway.flow.tasks import Task
+from gateway.storage.state import Claim, KeptTask
 
 ROOM: Final = 10_000
 """Ended Tasks held in memory; the oldest go first. Open ones stay."""
 
 CLEAN_EVERY: Final = timedelta(hours=1)
 
+PROCESS: Final = "process "
+"""What the name of a claim of a running gateway begins with."""
+
 
 class Shelf(Protocol):
     """Where Tasks outlive the process. Its methods raise StateUnavailable."""
 
-    async def keep_task(self, task: str, body: str, updated: datetime) -> None:
+    async def keep_task(self, task: str, body: str, updated: datetime, *, ended: bool) -> None:
         """Keep one."""
         ...
 
-    async def find_task(self, task: str) -> str | None:
+    async def claim_task(self, task: str, body: str, claim: Claim) -> bool:
+        """Claim the end of one."""
+        ...
+
+    async def find_task(self, task: str) -> KeptTask | None:
         """Find one."""
+        ...
+
+    async def ended_among(self, tasks: Iterable[str]) -> Sequence[KeptTask]:
+        """Give those that have ended."""
         ...
 
     async def forget_tasks(self, before: datetime) -> None:
@@ -43,6 +59,8 @@ class TaskBook:
     keep: timedelta
     lost: Callable[[Task], None]
     room: int = ROOM
+    name: str = field(default_factory=lambda: PROCESS + secrets.token_hex(8))
+    """Under which this process claims."""
     _open: dict[str, Task] = field(default_factory=dict)
     _ended: OrderedDict[str, Task] = field(default_factory=OrderedDict)
     _saving: set[asyncio.Task[None]] = field(default_factory=set)
@@ -68,8 +86,17 @@ class TaskBook:
         held = self._open.get(task) or self._ended.get(task)
         if held is not None:
             return held
-        body = await self.shelf.find_task(task)
-        return None if body is None else _read(body)
+        kept = await self.shelf.find_task(task)
+        return None if kept is None else read_task(kept.body)
+
+    async def claim(self, task: Task) -> bool:
+        """Say whether this process may record that the Task ended so; nobody else will. Raises StateUnavailable."""
+        await self.close()
+        return await self.shelf.claim_task(task.id, write_task(task), Claim(self.name, task.updated))
+
+    async def ended(self, tasks: Iterable[str]) -> Sequence[Task]:
+        """Give those of these Tasks that another process may have ended. Raises StateUnavailable."""
+        return [read_task(kept.body) for kept in await self.shelf.ended_among(tasks)]
 
     async def close(self) -> None:
         """Wait until everything is on the shelf."""
@@ -77,7 +104,7 @@ class TaskBook:
 
     async def _save(self, task: Task) -> None:
         try:
-            await self.shelf.keep_task(task.id, _write(task), task.updated)
+            await self.shelf.keep_task(task.id, write_task(task), task.updated, ended=not task.open)
             if self._cleaned is None or task.updated - self._cleaned >= CLEAN_EVERY:
                 self._cleaned = task.updated
                 await self.shelf.forget_tasks(task.updated - self.keep)
@@ -85,7 +112,8 @@ class TaskBook:
             self.lost(task)
 
 
-def _write(task: Task) -> str:
+def write_task(task: Task) -> str:
+    """Write a Task as the state file keeps it."""
     return json.dumps(
         {
             "id": task.id,
@@ -99,11 +127,13 @@ def _write(task: Task) -> str:
             "code": task.code,
             "outcome": task.outcome,
             "version": task.version,
+            "repeated": dict(task.repeated),
         }
     )
 
 
-def _read(body: str) -> Task:
+def read_task(body: str) -> Task:
+    """Read what `write_task` wrote."""
     told = json.loads(body)
     return Task(
         id=told["id"],
@@ -117,4 +147,5 @@ def _read(body: str) -> Task:
         code=told["code"],
         outcome=told["outcome"],
         version=told["version"],
+        repeated=told.get("repeated", {}),
     )

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.codes import Code
-from gateway.flow.open_writes import FIRST_LOOK, LONGEST_PAUSE, PAY_PAUSE
+from gateway.flow.open_writes import FIRST_LOOK, LONGEST_PAUSE, PAY_PAUSE, WATCH_PAUSE
 from gateway.flow.ports import JournalUnavailable
 from gateway.flow.request import Refused, Shown
 from tests.flow.fakes import ROUTE, SILENCE, UNRESOLVED, Bench, done, spin
@@ -152,8 +152,9 @@ async def test_looks_come_ever_more_seldom_up_to_once_a_minute(bench: Bench) -> 
     for _ in range(10):
         await bench.later(minutes=1)
 
-    assert bench.nap.asked[:4] == [FIRST_LOOK, 2 * FIRST_LOOK, 4 * FIRST_LOOK, 8 * FIRST_LOOK]
-    assert max(bench.nap.asked) == bench.nap.asked[-1] == LONGEST_PAUSE
+    looks = [seconds for seconds in bench.nap.asked if seconds != WATCH_PAUSE]
+    assert looks[:4] == [FIRST_LOOK, 2 * FIRST_LOOK, 4 * FIRST_LOOK, 8 * FIRST_LOOK]
+    assert max(looks) == looks[-1] == LONGEST_PAUSE
 
 
 async def test_a_look_reads_the_patient_afresh_and_has_ten_seconds(bench: Bench) -> None:

@@ -1,0 +1,185 @@
+"""`tasks`: writes whose outcome is not known yet, for a person to see and to end."""
+
+import asyncio
+import json
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, cast
+
+import click
+
+from gateway.app.assembly import read_audit_key
+from gateway.configuration.problems import ConfigurationRefused
+from gateway.configuration.secret import Reading, read_secret
+from gateway.configuration.settings import Settings
+from gateway.configuration.settings_file import load_settings
+from gateway.configuration.settings_words import INSECURE_FLAGS, state_url
+from gateway.flow.ports import JournalUnavailable, StateUnavailable
+from gateway.flow.tasks import Task
+from gateway.storage.journal import Journal, JournalSettings
+from gateway.storage.journal_chain import ChainSettings, Signer
+from gateway.storage.resolution import NotResolved, Resolution, Word, alone, resolve
+from gateway.storage.state import KeptTask, State, path_of
+from gateway.storage.task_book import read_task
+from gateway.storage.verification import Unreadable
+
+NAME_LENGTH: Final = 100
+COLUMNS: Final = ("id", "partner", "customer", "appointment", "operation", "status", "outcome", "age", "requested")
+
+_CONFIG = click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("config/gateway.toml"),
+    show_default=True,
+    help="The settings file.",
+)
+
+
+@click.group("tasks")
+def tasks() -> None:
+    """See writes whose outcome is not known yet, and end them."""
+
+
+@tasks.command("list")
+@_CONFIG
+@click.option("--json", "as_json", is_flag=True, help="One JSON array in place of a table.")
+@click.option("--all", "ended", is_flag=True, help="Those that have ended, too, as far as they are kept.")
+def list_command(config: Path, *, as_json: bool, ended: bool) -> None:
+    """List the writes that are still open, the oldest first."""
+    settings = _settings(config)
+    try:
+        kept = asyncio.run(_kept(_state_file(settings, config), ended=ended))
+    except StateUnavailable as error:
+        raise click.ClickException(str(error)) from error
+    now = datetime.now(UTC)
+    rows = [_row(each, read_task(each.body), now) for each in kept]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        click.echo("no open tasks" if not ended else "no tasks")
+        return
+    for line in _table([{**row, "age": _span(cast("int", row["age_seconds"]))} for row in rows]):
+        click.echo(line)
+
+
+@tasks.command("resolve")
+@click.argument("task", metavar="ID")
+@click.option("--outcome", required=True, type=click.Choice(["applied", "rejected"]), help="What PKB shows.")
+@click.option("--by", "by", required=True, metavar="NAME", help="Who says so; goes on record.")
+@_CONFIG
+def resolve_command(task: str, outcome: Word, by: str, config: Path) -> None:
+    """End an open write as somebody saw it in PKB: applied, or rejected (not applied, not attempted).
+
+    The running gateway lets go of the appointment within seconds.
+    """
+    name = by.strip()
+    if not name or len(name) > NAME_LENGTH or not name.isprintable():
+        raise click.ClickException(f"--by: give a name of 1 to {NAME_LENGTH} printable characters")
+    settings = _settings(config)
+    file = _state_file(settings, config)
+    signer = _signer(settings, config)
+    wish = Resolution(task, outcome, name, datetime.now(UTC))
+    try:
+        with alone(file):
+            ended = asyncio.run(_resolve(wish, file, settings, signer))
+    except (NotResolved, Unreadable) as error:
+        raise click.ClickException(str(error)) from error
+    except (JournalUnavailable, StateUnavailable, OSError) as error:
+        raise click.ClickException(f"cannot resolve: {error}") from error
+    click.echo(f"Task {ended.id} of {ended.partner} at {ended.customer} has ended: {ended.outcome}, said {name}")
+
+
+async def _kept(file: Path, *, ended: bool) -> list[KeptTask]:
+    state = await State.open(f"sqlite:///{file}")
+    try:
+        return await state.tasks(ended=ended)
+    finally:
+        await state.close()
+
+
+async def _resolve(wish: Resolution, file: Path, settings: Settings, signer: Signer | None) -> Task:
+    async def open_journal() -> Journal:
+        audit = JournalSettings(ChainSettings(settings.audit.directory), reserve=settings.audit.reserve)
+        return await Journal.open(audit, clock=lambda: datetime.now(UTC), signer=signer)
+
+    state = await State.open(f"sqlite:///{file}")
+    try:
+        return await resolve(wish, state, settings.audit.directory, open_journal)
+    finally:
+        await state.close()
+
+
+def _settings(config: Path) -> Settings:
+    """Read the settings without their secrets: neither PKB's passwords nor the pseudonym key are needed here."""
+    try:
+        return load_settings(config, allowed=frozenset(INSECURE_FLAGS), secrets=False)
+    except ConfigurationRefused as refused:
+        for problem in refused.problems:
+            click.echo(str(problem), err=True)
+        sys.exit(1)
+
+
+def _state_file(settings: Settings, config: Path) -> Path:
+    try:
+        url = settings.state.url.reference
+        file = path_of(state_url(url, Reading(config.resolve().parent)).reveal())
+    except ValueError as error:
+        raise click.ClickException(f"state.url: {error}") from error
+    if not file.is_file():
+        raise click.ClickException(f"there is no state file {file}; has the gateway run with these settings?")
+    # Files of another owner in its folders would stop the gateway's next start.
+    if file.stat().st_uid != os.geteuid():
+        raise click.ClickException(f"{file} belongs to another user; run this as the user that runs the gateway")
+    return file
+
+
+def _signer(settings: Settings, config: Path) -> Signer | None:
+    """Read the key for checkpoints; without it the records are chained but not signed."""
+    reference = settings.audit.signing_key
+    if reference is None:
+        return None
+    try:
+        return read_audit_key(read_secret(reference.reference, Reading(config.resolve().parent)).reveal())
+    except ValueError as error:
+        click.echo(f"note: this chain of the audit stream is not signed: {error}", err=True)
+        return None
+
+
+def _row(kept: KeptTask, task: Task, now: datetime) -> dict[str, object]:
+    return {
+        "id": task.id,
+        "partner": task.partner,
+        "customer": task.customer,
+        "appointment": task.appointment,
+        "operation": task.operation.value,
+        "status": task.status.value,
+        "outcome": task.outcome,
+        "age_seconds": round((now - task.requested).total_seconds()),
+        "requested": task.requested.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "claimed_by": kept.claim.by if kept.claim is not None and kept.open else None,
+    }
+
+
+def _table(rows: list[dict[str, object]]) -> list[str]:
+    lines = [COLUMNS, *[tuple(str(row[name]) for name in COLUMNS) for row in rows]]
+    widths = [max(len(line[n]) for line in lines) for n in range(len(COLUMNS))]
+    table = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    claimed = [
+        f"{row['id']}: claimed by {row['claimed_by']}; should that not end it, resolve it again"
+        for row in rows
+        if row["claimed_by"]
+    ]
+    return [*table, *claimed]
+
+
+def _span(seconds: int) -> str:
+    """Write an age in its two largest units."""
+    whole = timedelta(seconds=max(0, seconds))
+    hours, rest = divmod(whole.seconds, 3600)
+    if whole.days:
+        return f"{whole.days}d {hours}h"
+    minutes, left = divmod(rest, 60)
+    return f"{hours}h {minutes}m" if hours else f"{minutes}m {left}s"
