@@ -226,7 +226,7 @@ def a_command(chance: Random) -> Command:
         case "cancel":
             system = "urn:local" if rarely(chance) else CANCEL_REASON_SYSTEM
             codings = [Coding(system, chance.choice(REASONS)) for _ in range(chance.choice([0, 1, 1, 1, 1, 1, 2]))]
-            return Cancel(tuple(codings), claim=a_claim(chance))
+            return Cancel(tuple(codings), comment="Away" if rarely(chance) else None, claim=a_claim(chance))
         case _:
             start = a_moment(chance) if chance.random() < 0.6 else None
             end = chance.choice([None, (start or NOW + 2 * DAY) + HOUR, a_moment(chance)])
@@ -267,6 +267,8 @@ def an_appointment(chance: Random, source: str | None = None) -> Appointment:
         specialties=some(chance, SPECIALTIES),
         comment=chance.choice([None, "Ring the bell"]),
         locations=chance.choice([(), ("Side door",), ("Side door",), ("Side door", None)]),
+        placer_id=None if rarely(chance) else "P-1",
+        participants=(None,) if rarely(chance) else chance.choice([(), ("Dr. Bell",)]),
     )
 
 

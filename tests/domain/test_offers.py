@@ -6,11 +6,26 @@ from gateway.domain.appointment import CANCEL_REASONS, Appointment, Read, Status
 from gateway.domain.codes import Code
 from gateway.domain.grant import Field, Grant, Operation, Policy
 from gateway.domain.offers import Offer, offers
-from gateway.domain.rules import decide
-from tests.makers import CUSTOMERS, DAY, HOUR, NOW, SECOND, WHO, appointment, cancel, grant, move, owned_by, policy
+from gateway.domain.rules import Claimant, decide
+from tests.makers import (
+    CUSTOMERS,
+    DAY,
+    HOUR,
+    NOW,
+    SECOND,
+    WHO,
+    appointment,
+    by_hl7,
+    cancel,
+    grant,
+    move,
+    owned_by,
+    policy,
+)
 
 EVERY = frozenset(Operation)
 FOREVER = NOW + 300 * DAY
+UNSAYABLE = Code.NOT_SUPPORTED_ON_ROUTE
 
 
 def terms(**changes: object) -> Grant:
@@ -149,3 +164,36 @@ def test_the_last_hours_of_the_last_year_are_bounded_by_the_grant() -> None:
 
 def test_a_start_without_time_bounds_nothing_more() -> None:
     assert offered(appointment(start=None), terms())[Operation.READ].until == FOREVER - SECOND
+
+
+@pytest.mark.parametrize(
+    ("facts", "codes"),
+    [
+        pytest.param({}, (None, None, None), id="all that a message needs"),
+        pytest.param({"placer_id": None}, (None, UNSAYABLE, UNSAYABLE), id="no placer id"),
+        pytest.param({"participants": (None,)}, (None, UNSAYABLE, None), id="a participant that a change would lose"),
+        pytest.param(
+            {"placer_id": None, "status": Status.CANCELLED},
+            (None, Code.ALREADY_CANCELLED, Code.ALREADY_CANCELLED),
+            id="cancelled comes first",
+        ),
+    ],
+)
+def test_what_no_message_can_say_is_not_offered(
+    facts: dict[str, object], codes: tuple[Code | None, Code | None, Code | None]
+) -> None:
+    theirs = policy(terms(customer="bradford", change_fields=frozenset(Field)))
+
+    found = offers(Claimant("swiftbook", "bradford"), by_hl7(**facts), theirs, NOW)
+
+    assert {offer.operation: offer.code for offer in found} == dict(
+        zip((Operation.READ, Operation.CHANGE, Operation.CANCEL), codes, strict=True)
+    )
+
+
+def test_the_management_page_is_offered_where_messages_carry_it() -> None:
+    theirs = policy(terms(customer="bradford", change_fields=frozenset(Field)))
+
+    found = offers(Claimant("swiftbook", "bradford"), by_hl7(), theirs, NOW)
+
+    assert {offer.operation: offer.fields for offer in found}[Operation.CHANGE] == tuple(sorted(Field))

@@ -14,13 +14,15 @@ from gateway.domain.outcome import (
     Rejected,
     TaskStatus,
     Unknown,
+    can_be_seen,
+    collateral,
     is_final,
     read_back,
     shows,
     task_status,
     word,
 )
-from tests.makers import DAY, HOUR, NOW, PATIENT_CANCELS, SECOND, TICK, appointment, cancel, instant, move
+from tests.makers import CARDIOLOGY, DAY, HOUR, NOW, PATIENT_CANCELS, SECOND, TICK, appointment, cancel, instant, move
 
 BEFORE = appointment()
 SETTLED_AT = NOW + 30 * SECOND
@@ -87,6 +89,86 @@ GONE: dict[str, Any] = {"status": Status.CANCELLED, "cancel_reason": "pat"}
 )
 def test_a_read_back_proves(command: Write, changes: dict[str, Any], now: datetime, expected: Outcome) -> None:
     assert read_back(command, BEFORE, appointment(**changes), now, SETTLED_AT) == expected
+
+
+@pytest.mark.parametrize(
+    ("command", "changes", "expected"),
+    [
+        pytest.param(cancel(), {}, Unknown(), id="unchanged, which never settles"),
+        pytest.param(cancel(), GONE | {"version": "8"}, Applied("8"), id="cancelled as we said"),
+        pytest.param(MOVE, GONE | {"version": "8"}, Rejected(Code.VERSION_CONFLICT), id="cancelled after our change"),
+        pytest.param(MOVE, {"version": "8"}, Unknown(), id="another change, with ours still to come"),
+        pytest.param(
+            cancel(),
+            {"version": "8", "status": Status.CANCELLED, "reason_shown": False},
+            Applied("8"),
+            id="cancelled, where no read shows a reason",
+        ),
+        pytest.param(
+            cancel(comment="Away"),
+            {"version": "8", "status": Status.CANCELLED, "reason_shown": False},
+            Unknown(),
+            id="cancelled without our comment, where no read shows a reason",
+        ),
+        pytest.param(
+            Change(management_url="https://x.example"), {"version": "8"}, Unknown(), id="a page, which no read shows"
+        ),
+        pytest.param(
+            Change(management_url="https://x.example"),
+            GONE | {"version": "8"},
+            Rejected(Code.VERSION_CONFLICT),
+            id="a page of what is cancelled now",
+        ),
+        pytest.param(
+            Change(management_url="https://x.example", comment="Away"),
+            {"version": "8", "comment": "Away"},
+            Applied("8"),
+            id="a page beside a comment that is seen",
+        ),
+    ],
+)
+def test_a_read_back_of_what_may_be_held_for_years_proves(
+    command: Write, changes: dict[str, Any], expected: Outcome
+) -> None:
+    assert read_back(command, BEFORE, appointment(**changes), NOW + 3650 * DAY, None) == expected
+
+
+@pytest.mark.parametrize(
+    ("command", "seen"),
+    [
+        pytest.param(cancel(), True, id="cancel"),
+        pytest.param(MOVE, True, id="times"),
+        pytest.param(Change(management_url="https://x.example"), False, id="page"),
+        pytest.param(Change(management_url="https://x.example", location="Ward 7"), True, id="page and place"),
+        pytest.param(Change(), False, id="nothing at all"),
+    ],
+)
+def test_a_command_can_be_seen_unless_it_is_about_the_page_alone(command: Write, seen: bool) -> None:
+    assert can_be_seen(command) is seen
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        pytest.param({"comment": "Away", "start": LATER, "status": Status.CANCELLED}, (), id="what may be asked for"),
+        pytest.param({"labels": frozenset({"SEXUAL_HEALTH"})}, ("labels",), id="a label"),
+        pytest.param({"specialties": frozenset({CARDIOLOGY})}, ("specialties",), id="a specialty"),
+        pytest.param({"participants": ("Dr. Bell",)}, ("participants",), id="a participant"),
+        pytest.param(
+            {"labels": frozenset({"SEXUAL_HEALTH"}), "participants": (None,), "specialties": frozenset({CARDIOLOGY})},
+            ("labels", "specialties", "participants"),
+            id="everything",
+        ),
+    ],
+)
+def test_collateral_is_what_nobody_asked_to_change(changes: dict[str, Any], names: tuple[str, ...]) -> None:
+    assert collateral(BEFORE, appointment(**changes)) == names
+
+
+def test_a_change_of_the_order_of_participants_is_collateral() -> None:
+    before, after = (appointment(participants=names) for names in (("a", "b"), ("b", "a")))
+
+    assert collateral(before, after) == ("participants",)
 
 
 @pytest.mark.parametrize(

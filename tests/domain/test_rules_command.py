@@ -1,30 +1,35 @@
 """Whether a change or a cancel says what the customer allows: both sides of every boundary."""
 
-from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from gateway.domain.appointment import (
     CANCEL_REASON_SYSTEM,
     Change,
+    Patient,
+    Read,
+    Write,
 )
 from gateway.domain.codes import Code
-from gateway.domain.decision import Permit, Refusal
+from gateway.domain.decision import Decision, Permit, Refusal
 from gateway.domain.grant import Coding, Field
+from gateway.domain.hl7_limits import Unsayable
 from gateway.domain.rules import Claimant, decide
 from tests.domain.verdicts import END, NOTICE, START, Changes, ruling, verdict, zone
 from tests.makers import (
+    BORN,
     DAY,
     HOUR,
     NOW,
+    SECOND,
     TICK,
-    appointment,
+    by_hl7,
     cancel,
     grant,
     instant,
     move,
-    owned_by,
     policy,
 )
 
@@ -80,15 +85,66 @@ def test_fields_are_supported_and_granted(
     assert not isinstance(decision, Refusal) or decision.detail == detail
 
 
-def test_hl7_carries_the_management_page() -> None:
-    by_hl7 = appointment(provenance=replace(owned_by(None), source_organisations=("Organization/bradford",)))
+def at_bradford(command: Write, **facts: Any) -> Decision:
     theirs = policy(grant(customer="bradford", change_fields=EVERY))
+    return decide(Claimant("swiftbook", "bradford"), command, by_hl7(**facts), theirs, NOW)
 
-    decision = decide(
-        Claimant("swiftbook", "bradford"), Change(management_url="https://x.example"), by_hl7, theirs, NOW
-    )
 
-    assert isinstance(decision, Permit)
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(Change(management_url="https://x.example"), id="management page"),
+        pytest.param(move(START + DAY), id="a time to the minute"),
+        pytest.param(Change(comment="Hello"), id="comment"),
+        pytest.param(cancel(), id="cancel"),
+    ],
+)
+def test_hl7_carries(command: Write) -> None:
+    assert isinstance(at_bradford(command), Permit)
+
+
+REPEATED = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("command", "facts", "why"),
+    [
+        pytest.param(cancel(comment="Away"), {}, Unsayable.CANCEL_COMMENT, id="comment on a cancel"),
+        pytest.param(Change(start=instant(START + SECOND)), {}, Unsayable.SECONDS, id="seconds in a start"),
+        pytest.param(Change(end=instant(END + TICK)), {}, Unsayable.SECONDS, id="part of a second in an end"),
+        pytest.param(move(REPEATED), {}, Unsayable.REPEATED_HOUR, id="the repeated hour"),
+        pytest.param(Change(comment=" "), {}, Unsayable.BLANK, id="a blank comment"),
+        pytest.param(Change(location="Ward\r7"), {}, Unsayable.LINE_BREAK, id="a line break"),
+        pytest.param(
+            Change(comment="Hello"), {"participants": ("Dr. Bell", None)}, Unsayable.NAMELESS_PARTICIPANT, id="nameless"
+        ),
+        pytest.param(cancel(), {"placer_id": None}, Unsayable.NO_PLACER_ID, id="no placer id"),
+        pytest.param(
+            Change(comment="Hello"),
+            {"patient": Patient("Patient/p-1", None, BORN)},
+            Unsayable.NO_NHS_NUMBER,
+            id="no NHS number",
+        ),
+    ],
+)
+def test_what_no_message_can_say_is_not_supported_and_says_why(command: Write, facts: Changes, why: Unsayable) -> None:
+    decision = at_bradford(command, **facts)
+
+    assert ruling(decision) == (Code.NOT_SUPPORTED_ON_ROUTE, ("supported-on-route",))
+    assert isinstance(decision, Refusal)
+    assert decision.detail == why.value
+
+
+def test_what_no_message_can_say_may_be_read() -> None:
+    theirs = policy(grant(customer="bradford"))
+    nameless = by_hl7(placer_id=None, participants=(None,))
+
+    assert isinstance(decide(Claimant("swiftbook", "bradford"), Read(), nameless, theirs, NOW), Permit)
+
+
+def test_the_limits_of_messages_do_not_bind_other_routes() -> None:
+    assert isinstance(verdict(cancel(comment="Away"), {"participants": (None,)}), Permit)
+    assert isinstance(verdict(move(REPEATED + SECOND)), Permit)
 
 
 @pytest.mark.parametrize(

@@ -290,6 +290,8 @@ def expected(situation: Situation) -> str | None:  # noqa: C901, PLR0912 - a lis
         return "in-the-past"
     if now > start - notice:
         return "too-late"
+    if customer.route.kind is RouteKind.HL7 and no_message_says(command, found):
+        return "not-supported-on-route"
     if isinstance(command, Change):
         return about_a_change(command, found, gate, customer, now)
     reasons = [c for c in command.codings if c.system.endswith("/appointment-cancellation-reason")]
@@ -297,6 +299,25 @@ def expected(situation: Situation) -> str | None:  # noqa: C901, PLR0912 - a lis
     if len(command.codings) != 1 or len(reasons) != 1 or reasons[0].code not in allowed:
         return "reason-not-allowed"
     return None
+
+
+def no_message_says(command: Command, found: Appointment) -> bool:
+    """Whether PKB's HL7 has no words for it, as Bradford's people would tell on their own clocks."""
+    if not found.placer_id or found.patient is None or found.patient.nhs_number is None:
+        return True
+    if not isinstance(command, Change):
+        return not isinstance(command, Read) and command.comment is not None
+    times = [instant.at for instant in (command.start, command.end) if instant]
+    if any(ticks(at) % 60_000_000 for at in times) or any(LAST_OF_SUMMER <= ticks(at) < WINTER for at in times):
+        return True
+    systems = [coding.system for coding in found.specialties]
+    if len(systems) > len(set(systems)) or None in found.participants:
+        return True
+    return not systems and set(found.labels) != {"GENERAL_HEALTH"}
+
+
+LAST_OF_SUMMER = ticks(datetime(2026, 10, 25, 0, 0, tzinfo=UTC))
+WINTER = ticks(datetime(2026, 10, 25, 2, 0, tzinfo=UTC))
 
 
 def about_a_change(change: Change, found: Appointment, terms: Grant, customer: Customer, now: float) -> str | None:
