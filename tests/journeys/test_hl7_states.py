@@ -1,6 +1,7 @@
 """Every cell of the HL7 route's table: PKB's final state, the answer, the Task, the records and the messages."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -157,8 +158,7 @@ def assert_stored(lived: Lived, cell: Cell) -> None:
     # A message about what is pending books it: PKB has no other word for an appointment that was not cancelled.
     books = cell.applied and cell.state == "pending"
     assert differing(before, after) == changed | ({"status"} if books else set())
-    for name in ("security", "specialty"):
-        assert after["meta"].get(name) == before["meta"].get(name)
+    assert after["meta"]["security"] == before["meta"]["security"]
     assert (after["specialty"], after["identifier"], people(after)) == (
         before["specialty"],
         before["identifier"],
@@ -198,3 +198,20 @@ def test_no_cell_revives_what_is_cancelled_or_was_missed(day: Day) -> None:
 def test_every_message_has_a_number_of_its_own_and_belongs_to_a_cell(day: Day) -> None:
     assert len(day.messages) == sum(cell.sent for cell in CELLS)
     assert len({sent.control_id for sent in day.messages}) == len(day.messages)
+
+
+async def test_nothing_is_kept_of_patients_texts_and_secrets(day: Day, place: Place, client: Client) -> None:
+    someone = next(iter(day.lived.values())).booked
+    forbidden = {someone.number, someone.born, someone.born.replace("-", ""), "XXTESTPATIENT", "Dr Test Jones"}
+    forbidden |= {"Bring your glasses", "Ward 7", URL, "swiftbook.example", "sandbox-swiftbook-hl7", "MSH|", "PID|"}
+    forbidden |= {"this was ordered", "Unexpected error", "validation error", "Please wait"}
+    folder = place.directory
+    files = [each for each in (*folder.glob("impatient*"), *(folder / "impatient").iterdir()) if each.is_file()]
+    assert {each.suffix for each in files} >= {".jsonl", ".log", ".db"}
+    for path in files:
+        text = path.read_bytes().decode("utf-8", "replace")
+        if path.suffix != ".toml":
+            assert [each for each in forbidden if each.lower() in text.lower()] == [], path.name
+    told = [json.dumps(lived.task) for lived in day.lived.values()]
+    told += [lived.reply.raw.decode() for lived in day.lived.values() if lived.reply.status != 200]
+    assert [each for each in forbidden if any(each in text for text in told)] == []
