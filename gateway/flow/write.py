@@ -151,6 +151,8 @@ class Writes:
             case Permit():
                 assert sighting is not None, "a permit has seen the appointment"
                 return await self._send(_Permitted(order, policy, decision, sighting, now))
+            case unexpected:
+                assert_never(unexpected)
 
     async def _read(self, order: Order) -> Sighting | None:
         return await self.upstream.read(order.customer, order.appointment, order.caller.deadline, fresh=True)
