@@ -6,7 +6,7 @@ import os
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, cast, get_args
 
 import click
 
@@ -67,21 +67,23 @@ def list_command(config: Path, *, as_json: bool, ended: bool) -> None:
 
 @tasks.command("resolve")
 @click.argument("task", metavar="ID")
-@click.option("--outcome", required=True, type=click.Choice(["applied", "rejected"]), help="What PKB shows.")
+@click.option("--outcome", required=True, metavar="applied|rejected", help="What PKB shows.")
 @click.option("--by", "by", required=True, metavar="NAME", help="Who says so; goes on record.")
 @_CONFIG
-def resolve_command(task: str, outcome: Word, by: str, config: Path) -> None:
+def resolve_command(task: str, outcome: str, by: str, config: Path) -> None:
     """End an open write as somebody saw it in PKB: applied, or rejected (not applied, not attempted).
 
     The running gateway lets go of the appointment within seconds.
     """
+    if outcome not in get_args(Word):
+        raise click.ClickException(f"--outcome: {' or '.join(get_args(Word))}")
     name = by.strip()
     if not name or len(name) > NAME_LENGTH or not name.isprintable():
         raise click.ClickException(f"--by: give a name of 1 to {NAME_LENGTH} printable characters")
     settings = _settings(config)
     file = _state_file(settings, config)
     signer = _signer(settings, config)
-    wish = Resolution(task, outcome, name, datetime.now(UTC))
+    wish = Resolution(task, cast("Word", outcome), name, datetime.now(UTC))
     try:
         with alone(file):
             ended = asyncio.run(_resolve(wish, file, settings, signer))
