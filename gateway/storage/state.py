@@ -18,6 +18,9 @@ SCHEME: Final = "sqlite:///"
 BUSY: Final = 2.0
 """Seconds to wait for another process that writes."""
 
+AGAIN: Final = 0.02
+"""Seconds between two tries to set up a file that another process is setting up."""
+
 FORGET_AFTER: Final = 3600
 """Seconds past its end that a `jti` is still held: a clock set back by an hour must not let it in again."""
 
@@ -212,6 +215,21 @@ def _prepare(path: Path) -> None:
 
 
 async def _set_up(connection: aiosqlite.Connection) -> None:
+    clock = asyncio.get_running_loop().time
+    until = clock() + BUSY
+    while True:
+        try:
+            await _take_steps(connection)
+        except sqlite3.OperationalError as error:
+            # Whoever wants WAL while another process writes is told "busy" at once: SQLite waits for no such lock.
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or clock() >= until:
+                raise
+        else:
+            return
+        await asyncio.sleep(AGAIN)
+
+
+async def _take_steps(connection: aiosqlite.Connection) -> None:
     for setting in _SETTINGS:
         await connection.execute_fetchall(f"PRAGMA {setting}")
     await connection.execute("BEGIN IMMEDIATE")

@@ -3,7 +3,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -193,6 +194,45 @@ async def test_two_processes_may_make_the_file_at_once(url: str) -> None:
     assert sum([await store.remember_jti("swiftbook", "j", END, NOW) for store in opened]) == 1
     for store in opened:
         await store.close()
+
+
+async def test_many_may_make_the_file_at_once(url: str) -> None:
+    for _ in range(3):
+        opened = await asyncio.gather(*(State.open(url) for _ in range(8)))
+        for store in opened:
+            await store.close()
+        path_of(url).unlink()
+
+
+async def test_a_file_that_another_process_is_making_is_waited_for(url: str) -> None:
+    with _being_made(url) as other:
+        opening = asyncio.create_task(State.open(url))
+        await asyncio.sleep(0.1)
+        assert not opening.done()
+        other.execute("ROLLBACK")
+        opened = await opening
+        assert await opened.remember_jti("swiftbook", "j", END, NOW)
+        await opened.close()
+
+
+async def test_a_file_that_another_process_never_finishes_is_not_used(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BUSY", 0.05)
+    with _being_made(url), pytest.raises(StateUnavailable):
+        await State.open(url)
+
+
+@contextmanager
+def _being_made(url: str) -> Iterator[sqlite3.Connection]:
+    """Hold a file that has no WAL yet, as a process does that is about to set it up."""
+    path_of(url).parent.mkdir()
+    other = sqlite3.connect(path_of(url), isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        yield other
+    finally:
+        other.close()
 
 
 async def test_a_state_file_that_may_be_written_is_usable(state: State) -> None:
