@@ -229,7 +229,10 @@ class OpenWrites:
         told = records.ended(outcome, opened.intent, opened.task.id, upstream, recovered=True, closed=closed)
         record = {**opened.record, **told}
         self._warn(upstream, record)
-        await self._record(record)
+        paying = await self._record(record)
+        if paying is not None:
+            # Until its end is on record a Task stays open in the state file, where a person finds it should we die.
+            await paying
         await self._let_go(opened, task)
         return True
 

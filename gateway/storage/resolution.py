@@ -26,7 +26,7 @@ from gateway.storage.task_book import PROCESS, read_task, write_task
 from gateway.storage.verification import audit_files
 
 LEFT_AFTER: Final = timedelta(minutes=10)
-"""After that long a claim of a gateway that ended nothing is taken for that of a process that died."""
+"""After that long without renewal the claim of a gateway is taken for that of a process that died."""
 
 _PERSON: Final = "person "
 

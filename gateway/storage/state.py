@@ -145,6 +145,13 @@ class State:
         )
         return await self._change(statement, (task, moment, body, claim.by, moment, over.by if over else None)) == 1
 
+    async def renew_claims(self, by: str) -> None:
+        """Tell that whoever claimed under this name still lives."""
+        await self._change(
+            "UPDATE task SET claimed_at = CAST(strftime('%s', 'now') AS INTEGER) WHERE open = 1 AND claimed_by = ?",
+            (by,),
+        )
+
     async def find_task(self, task: str) -> KeptTask | None:
         """Find a Task that was kept."""
         found = await self._rows("SELECT body, open, claimed_by, claimed_at FROM task WHERE id = ?", (task,))

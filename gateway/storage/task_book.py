@@ -38,6 +38,10 @@ class Shelf(Protocol):
         """Claim the end of one."""
         ...
 
+    async def renew_claims(self, by: str) -> None:
+        """Tell that whoever claimed still lives."""
+        ...
+
     async def find_task(self, task: str) -> KeptTask | None:
         """Find one."""
         ...
@@ -64,6 +68,7 @@ class TaskBook:
     _open: dict[str, Task] = field(default_factory=dict)
     _ended: OrderedDict[str, Task] = field(default_factory=OrderedDict)
     _saving: set[asyncio.Task[None]] = field(default_factory=set)
+    _claims: set[str] = field(default_factory=set)
     _cleaned: datetime | None = None
 
     async def put(self, task: Task) -> None:
@@ -72,6 +77,7 @@ class TaskBook:
             self._open[task.id] = task
         else:
             self._open.pop(task.id, None)
+            self._claims.discard(task.id)
             self._ended[task.id] = task
             while len(self._ended) > self.room:
                 self._ended.popitem(last=False)
@@ -92,10 +98,16 @@ class TaskBook:
     async def claim(self, task: Task) -> bool:
         """Say whether this process may record that the Task ended so; nobody else will. Raises StateUnavailable."""
         await self.close()
-        return await self.shelf.claim_task(task.id, write_task(task), Claim(self.name, task.updated))
+        claimed = await self.shelf.claim_task(task.id, write_task(task), Claim(self.name, task.updated))
+        if claimed:
+            self._claims.add(task.id)
+        return claimed
 
     async def ended(self, tasks: Iterable[str]) -> Sequence[Task]:
         """Give those of these Tasks that another process may have ended. Raises StateUnavailable."""
+        if self._claims:
+            # An end may wait long for the audit stream; a claim that grows old is taken for a dead process's.
+            await self.shelf.renew_claims(self.name)
         return [read_task(kept.body) for kept in await self.shelf.ended_among(tasks)]
 
     async def close(self) -> None:

@@ -13,7 +13,7 @@ from gateway.domain.outcome import TaskStatus
 from gateway.flow.ports import StateUnavailable
 from gateway.flow.tasks import Task
 from gateway.storage import state as state_module
-from gateway.storage.state import State
+from gateway.storage.state import Claim, State
 from gateway.storage.task_book import TaskBook, write_task
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -149,6 +149,27 @@ async def test_a_claim_stays_with_its_process(two: tuple[TaskBook, TaskBook]) ->
 
     assert [await first.claim(ENDED), await second.claim(ENDED), await first.claim(ENDED)] == [True, False, True]
     assert await second.get("t-1") == UNKNOWN
+
+
+async def test_a_claim_does_not_grow_old_while_its_process_lives(tmp_path: Path) -> None:
+    state = await _state(tmp_path)
+    book = TaskBook(state, timedelta(days=30), Lost().tasks.append)
+    await book.put(UNKNOWN)
+    assert await book.claim(ENDED)
+    before = await state.find_task("t-1")
+    assert before is not None
+    assert before.claim == Claim(book.name, NOW)
+
+    await book.ended(["t-1"])
+
+    after = await state.find_task("t-1")
+    assert after is not None
+    assert after.claim is not None
+    assert abs(after.claim.at - datetime.now(UTC)) < timedelta(minutes=1)
+    await book.put(ENDED)
+    await book.close()
+    assert book._claims == set()
+    await state.close()
 
 
 async def test_a_task_that_was_never_kept_can_be_claimed_once(two: tuple[TaskBook, TaskBook]) -> None:
