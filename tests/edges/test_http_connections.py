@@ -273,7 +273,7 @@ async def test_a_caller_that_never_reads_is_cut_off(bench: WireBench) -> None:
     async with wire(bench) as line:
         line.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a transport of a socket reads too
         await line.send(get(target="/big"))
-        await asyncio.sleep(QUICK.write * 1.5)
+        await asyncio.sleep(QUICK.write * 4)
         line.writer.transport.resume_reading()  # type: ignore[attr-defined]  # the same
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await line.answer()
