@@ -1,7 +1,6 @@
 """The edge towards a customer's FHIR box (R4 or STU3): reads with patience, writes once."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,26 +10,21 @@ from gateway.domain import strict_json
 from gateway.domain.appointment import Appointment, Write
 from gateway.domain.codes import Code
 from gateway.domain.grant import Customer
+from gateway.domain.outcome import is_later
 from gateway.domain.strict_json import Object
 from gateway.flow.ports import Doubt, NotSent, Sender, Sighting, UpstreamFault, WriteAnswer, Written
-from gateway.pkb.answers import ABSENT, RETRIES, Pauses, fault_of, fault_of_status, write_of, write_of_status
+from gateway.pkb.answers import Pauses, fault_of, write_of, write_of_status
 from gateway.pkb.appointment_reading import PatientRecord, one_patient, read_appointment, read_object, read_patient
 from gateway.pkb.appointment_writing import NotExpressible, rewrite
 from gateway.pkb.breaker import Attempt, Breaker, BreakerOpen, BreakerState
 from gateway.pkb.credentials import Credentials, TokenSettings
 from gateway.pkb.dialect import R4, Dialect
 from gateway.pkb.http import Answer, HttpClient, HttpFault, NotConnected, checked_url, is_id, resource_url
+from gateway.pkb.resources import FAIR_SECONDS, MEDIA_TYPE, Reading, Recent, Resources, speaks_against
 from gateway.pkb.stu3 import STU3, STU3_WITHOUT_REASON
 
 PATIENT_SECONDS: Final = 30.0
 PATIENTS_KEPT: Final = 10_000
-FAIR_SECONDS: Final = 1.0
-"""A request that came with less time than this says nothing about PKB when its time runs out.
-
-Otherwise a partner who dawdles over its own requests could open the breaker for everybody.
-"""
-
-MEDIA_TYPE: Final = "application/fhir+json"
 
 
 class Alarm(Protocol):
@@ -61,14 +55,6 @@ class _Copy:
     record: PatientRecord | None
 
 
-@dataclass(slots=True)
-class _Reading:
-    """One read: its deadline, and whether its token has been replaced once."""
-
-    deadline: float
-    renewed: bool = False
-
-
 class CustomerFhir:
     """The upstream of one `customer-fhir` route."""
 
@@ -80,12 +66,12 @@ class CustomerFhir:
         self._base_url = str(checked_url(settings.base_url))
         self._dialect = _dialect(settings)
         self._http = http
-        self._pauses = Pauses(random)
         self._alarm = alarm
         self._clock = asyncio.get_running_loop().time
         self._credentials = Credentials(settings.token, http, self._clock)
+        self._resources = Resources(self._base_url, http, self._credentials, Pauses(random), self._clock)
         self._breaker = Breaker(self._clock)
-        self._patients: OrderedDict[str, tuple[float, PatientRecord]] = OrderedDict()
+        self._patients = Recent[PatientRecord](self._clock, PATIENT_SECONDS, PATIENTS_KEPT)
 
     @property
     def state(self) -> BreakerState:
@@ -105,9 +91,9 @@ class CustomerFhir:
         try:
             with self._breaker.attempt() as attempt:
                 try:
-                    sighting = await self._read(appointment, _Reading(deadline), fresh=fresh)
+                    sighting = await self._read(appointment, Reading(deadline), fresh=fresh)
                 except UpstreamFault as fault:
-                    attempt.failed = _failed(fault.code, fault.status, fair=fair)
+                    attempt.failed = speaks_against(fault.code, fault.status, fair=fair)
                     raise
                 attempt.failed = False
                 return sighting
@@ -132,8 +118,8 @@ class CustomerFhir:
         except BreakerOpen:
             return NotSent("breaker open")
 
-    async def _read(self, appointment: str, reading: _Reading, *, fresh: bool) -> Sighting | None:
-        answer = await self._get("Appointment", appointment, reading)
+    async def _read(self, appointment: str, reading: Reading, *, fresh: bool) -> Sighting | None:
+        answer = await self._resources.get("Appointment", appointment, reading)
         if answer is None:
             return None
         document = read_object(answer.body)
@@ -148,49 +134,18 @@ class CustomerFhir:
     def _facts(self, told: Object, id_: str, etag: str | None, record: PatientRecord | None) -> Appointment:
         return replace(read_appointment(told, id_, etag, record), reason_shown=self._dialect.reason_shown)
 
-    async def _patient(self, id_: str, reading: _Reading, *, fresh: bool) -> PatientRecord | None:
-        held = self._patients.get(id_)
+    async def _patient(self, id_: str, reading: Reading, *, fresh: bool) -> PatientRecord | None:
+        held = None if fresh else self._patients.get(id_)
+        if held is not None:
+            return held
+        self._patients.forget(id_)
         asked_at = self._clock()
-        if held is not None and not fresh and asked_at - held[0] <= PATIENT_SECONDS:
-            return held[1]
-        self._patients.pop(id_, None)
-        answer = await self._get("Patient", id_, reading)
+        answer = await self._resources.get("Patient", id_, reading)
         if answer is None:
             return None
         record = read_patient(read_object(answer.body), id_)
-        self._patients[id_] = (asked_at, record)
-        while len(self._patients) > PATIENTS_KEPT:
-            self._patients.popitem(last=False)
+        self._patients.keep(id_, asked_at, record)
         return record
-
-    async def _get(self, kind: str, id_: str, reading: _Reading) -> Answer | None:
-        """Read one resource, trying again where that may help; None where there is none. Raises UpstreamFault."""
-        retry = 0
-        while True:
-            try:
-                answer = await self._get_once(kind, id_, reading)
-            except UpstreamFault as fault:
-                if fault.code is not Code.UPSTREAM_UNAVAILABLE or not await self._pause(retry, reading.deadline):
-                    raise
-                retry += 1
-            else:
-                return None if answer.status in ABSENT else answer
-
-    async def _get_once(self, kind: str, id_: str, reading: _Reading) -> Answer:
-        token = await self._credentials.token(reading.deadline)
-        headers = {"Authorization": f"Bearer {token}", "Accept": MEDIA_TYPE}
-        try:
-            answer = await self._http.send("GET", resource_url(self._base_url, kind, id_), headers, reading.deadline)
-        except HttpFault as fault:
-            raise fault_of(fault) from fault
-        if answer.status == 401:
-            self._credentials.drop(token)
-            if not reading.renewed:
-                reading.renewed = True
-                return await self._get_once(kind, id_, reading)
-        if answer.status != 200 and answer.status not in ABSENT:
-            raise fault_of_status(answer.status)
-        return answer
 
     async def _write(
         self, before: Appointment, copy: _Copy, body: bytes, deadline: float, attempt: Attempt, *, fair: bool
@@ -198,10 +153,10 @@ class CustomerFhir:
         try:
             token, answer = await self._put(before, body, deadline)
         except UpstreamFault as fault:
-            attempt.failed = _failed(fault.code, fault.status, fair=fair)
+            attempt.failed = speaks_against(fault.code, fault.status, fair=fair)
             return NotSent(fault.reason)
         except HttpFault as fault:
-            attempt.failed = _failed(fault_of(fault).code, None, fair=fair)
+            attempt.failed = speaks_against(fault_of(fault).code, None, fair=fair)
             return write_of(fault)
         attempt.failed = 500 <= answer.status <= 599
         if answer.status == 401:
@@ -221,7 +176,7 @@ class CustomerFhir:
             after = self._facts(told, before.id, answer.etag, copy.record)
         except UpstreamFault as fault:
             return Doubt(fault.reason, answer.status)
-        if not _later(after.version, before.version):
+        if not is_later(after.version, before.version):
             return Doubt("the version is not a new one", answer.status)
         sighting = Sighting(after, _body(answer, document, told), _Copy(document, copy.record))
         return Written(sighting, answer.status)
@@ -242,27 +197,12 @@ class CustomerFhir:
                 }
                 return token, await self._http.send("PUT", url, headers, deadline, body=body, alone=True)
             except UpstreamFault as fault:
-                if fault.code is not Code.UPSTREAM_UNAVAILABLE or not await self._pause(retry, deadline):
+                if fault.code is not Code.UPSTREAM_UNAVAILABLE or not await self._resources.pause(retry, deadline):
                     raise
             except NotConnected as fault:
-                if fault.late or not await self._pause(retry, deadline):
+                if fault.late or not await self._resources.pause(retry, deadline):
                     raise
             retry += 1
-
-    async def _pause(self, retry: int, deadline: float) -> bool:
-        """Wait before another try; False where none is left, or no time for it."""
-        pause = self._pauses.before(retry)
-        if retry >= RETRIES or self._clock() + pause >= deadline:
-            return False
-        await asyncio.sleep(pause)
-        return True
-
-
-def _failed(code: Code, status: int | None, *, fair: bool) -> bool | None:
-    """Say whether a fault speaks against PKB's health; what it answers on purpose does not."""
-    if code is Code.UPSTREAM_TIMEOUT:
-        return True if fair else None
-    return code is Code.UPSTREAM_UNAVAILABLE and (status is None or not 400 <= status <= 499)
 
 
 def _dialect(settings: BoxSettings) -> Dialect:
@@ -278,10 +218,3 @@ def _dialect(settings: BoxSettings) -> Dialect:
 def _body(answer: Answer, document: Object, told: Object) -> bytes:
     """Give the resource as partners see it: byte for byte what PKB wrote, where nothing was told otherwise."""
     return answer.body if told is document else strict_json.write(told)
-
-
-def _later(version: str, than: str) -> bool:
-    # A box numbers its versions by its transactions; elsewhere a version is only known to be another one.
-    if version.isdecimal() and than.isdecimal():
-        return int(version) > int(than)
-    return version != than

@@ -13,7 +13,11 @@ from gateway.pkb.credentials import Credentials
 from gateway.pkb.http import Answer, HttpClient, HttpFault, resource_url
 
 FAIR_SECONDS: Final = 1.0
-"""A request that came with less time than this says nothing about PKB when its time runs out."""
+"""A request that came with less time than this says nothing about PKB when its time runs out.
+
+Otherwise a partner who dawdles over its own requests could open the breaker for everybody.
+"""
+
 MEDIA_TYPE: Final = "application/fhir+json"
 
 Kept = TypeVar("Kept")
