@@ -1,14 +1,17 @@
 """What protects PKB from us and customers from each other: a circuit breaker and a bulkhead."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 FAILURES: Final = 20
 PAUSE_SECONDS: Final = 2.0
+PATIENCE_SECONDS: Final = 1.0
+WAITERS: Final = 2
+"""How many times the places of a customer may wait for one."""
 
 
 class BreakerOpen(Exception):
@@ -79,26 +82,52 @@ class Overloaded(Exception):
 
 
 @dataclass(slots=True)
+class _Places:
+    free: asyncio.Semaphore
+    inside: int = 0
+    waiting: int = 0
+
+
+@dataclass(slots=True)
 class Bulkhead:
-    """At most `limit` requests under way for one customer; nobody waits."""
+    """At most `limit` requests under way for one customer; twice as many may wait, each for `patience` seconds.
+
+    The wait takes up a burst. Its bounds keep a customer whose PKB hangs from filling the gateway with waiters.
+    """
 
     limit: int
-    _under_way: Counter[str] = field(default_factory=Counter)
+    patience: float = PATIENCE_SECONDS
+    _customers: dict[str, _Places] = field(default_factory=dict)
 
     @property
     def under_way(self) -> dict[str, int]:
         """Requests per customer, for metrics."""
-        return dict(self._under_way)
+        return {customer: places.inside for customer, places in self._customers.items() if places.inside}
 
-    @contextmanager
-    def place(self, customer: str) -> Iterator[None]:
+    @asynccontextmanager
+    async def place(self, customer: str) -> AsyncIterator[None]:
         """Take a place for the time inside. Raises Overloaded."""
-        if self._under_way[customer] >= self.limit:
-            raise Overloaded
-        self._under_way[customer] += 1
+        places = self._customers.setdefault(customer, _Places(asyncio.Semaphore(self.limit)))
         try:
-            yield
+            await self._enter(places)
+            try:
+                yield
+            finally:
+                places.inside -= 1
+                places.free.release()
         finally:
-            self._under_way[customer] -= 1
-            if not self._under_way[customer]:
-                del self._under_way[customer]
+            if not places.inside and not places.waiting:
+                self._customers.pop(customer, None)
+
+    async def _enter(self, places: _Places) -> None:
+        if places.waiting >= WAITERS * self.limit:
+            raise Overloaded
+        places.waiting += 1
+        try:
+            async with asyncio.timeout(self.patience):
+                await places.free.acquire()
+        except TimeoutError:
+            raise Overloaded from None
+        finally:
+            places.waiting -= 1
+        places.inside += 1

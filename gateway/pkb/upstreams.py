@@ -7,7 +7,7 @@ from gateway.domain.appointment import Write
 from gateway.domain.codes import Code
 from gateway.domain.grant import Customer
 from gateway.flow.ports import NotSent, Sender, Sighting, Upstream, UpstreamFault, WriteAnswer
-from gateway.pkb.breaker import BreakerState, Bulkhead, Overloaded
+from gateway.pkb.breaker import PATIENCE_SECONDS, BreakerState, Bulkhead, Overloaded
 
 
 class RouteUpstream(Upstream, Protocol):
@@ -26,10 +26,12 @@ class RouteUpstream(Upstream, Protocol):
 class Upstreams:
     """The upstream of every route, and the bulkhead that keeps one customer from taking all of the gateway."""
 
-    def __init__(self, routes: Mapping[str, RouteUpstream], per_customer: int) -> None:
-        """`routes` by name; `per_customer` requests may be under way for one customer."""
+    def __init__(
+        self, routes: Mapping[str, RouteUpstream], per_customer: int, patience: float = PATIENCE_SECONDS
+    ) -> None:
+        """`routes` by name; `per_customer` requests may be under way for one customer, others wait for `patience`."""
         self._routes = dict(routes)
-        self._bulkhead = Bulkhead(per_customer)
+        self._bulkhead = Bulkhead(per_customer, patience)
 
     @property
     def states(self) -> dict[str, BreakerState]:
@@ -47,7 +49,7 @@ class Upstreams:
         if route is None:
             raise UpstreamFault(Code.UPSTREAM_UNAVAILABLE, "no such route")
         try:
-            with self._bulkhead.place(customer.id):
+            async with self._bulkhead.place(customer.id):
                 return await route.read(customer, appointment, deadline, fresh=fresh)
         except Overloaded as error:
             raise UpstreamFault(Code.OVERLOADED, "too many requests for this customer") from error
@@ -60,7 +62,7 @@ class Upstreams:
         if route is None:
             return NotSent("no such route")
         try:
-            with self._bulkhead.place(customer.id):
+            async with self._bulkhead.place(customer.id):
                 return await route.write(customer, command, sighting, deadline, sender=sender)
         except Overloaded:
             return NotSent("too many requests for this customer")

@@ -124,15 +124,54 @@ def test_a_request_from_before_says_nothing_about_an_open_breaker(breaker: Break
     assert state(breaker) is BreakerState.OPEN
 
 
-def test_a_customer_has_its_own_places() -> None:
-    bulkhead = Bulkhead(2)
-    with bulkhead.place("a"), bulkhead.place("a"):
+async def test_a_customer_has_its_own_places() -> None:
+    bulkhead = Bulkhead(2, patience=0.0)
+    async with bulkhead.place("a"), bulkhead.place("a"):
         assert bulkhead.under_way == {"a": 2}
-        with pytest.raises(Overloaded), bulkhead.place("a"):
-            pass
-        with bulkhead.place("b"):
+        with pytest.raises(Overloaded):
+            async with bulkhead.place("a"):
+                pass
+        async with bulkhead.place("b"):
             pass
     assert bulkhead.under_way == {}
+
+
+async def test_a_burst_waits_for_its_places() -> None:
+    bulkhead, most = Bulkhead(2, patience=5.0), 0
+
+    async def visit() -> None:
+        nonlocal most
+        async with bulkhead.place("a"):
+            most = max(most, bulkhead.under_way["a"])
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(visit() for _ in range(6)))
+
+    assert most == 2
+    assert bulkhead._customers == {}
+
+
+async def test_only_so_many_may_wait() -> None:
+    bulkhead = Bulkhead(1, patience=5.0)
+
+    async def visit() -> str:
+        try:
+            async with bulkhead.place("a"):
+                await asyncio.sleep(0.01)
+        except Overloaded:
+            return "turned away"
+        return "served"
+
+    assert sorted(await asyncio.gather(*(visit() for _ in range(5)))) == ["served"] * 3 + ["turned away"] * 2
+
+
+async def test_nobody_waits_for_ever() -> None:
+    bulkhead = Bulkhead(1, patience=0.02)
+    async with bulkhead.place("a"):
+        with pytest.raises(Overloaded):
+            async with bulkhead.place("a"):
+                pass
+        assert bulkhead.under_way == {"a": 1}
 
 
 def customer(route: str) -> Customer:
@@ -192,9 +231,9 @@ async def test_the_customers_route_chooses_the_upstream() -> None:
     assert second.closed
 
 
-async def test_a_customer_over_its_limit_is_not_served_and_nobody_waits() -> None:
+async def test_a_customer_over_its_limit_is_not_served() -> None:
     box = Box()
-    upstreams = Upstreams({"box": box}, 1)
+    upstreams = Upstreams({"box": box}, 1, patience=0.0)
     under_way = asyncio.create_task(upstreams.read(customer("box"), "1", 0.0, fresh=True))
     await asyncio.sleep(0)
     assert upstreams.under_way == {"airedale": 1}
