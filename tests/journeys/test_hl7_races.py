@@ -173,7 +173,7 @@ async def test_what_is_rejected_stays_accepted_until_nobody_looks_any_more(impat
 
 async def test_a_cancel_that_readers_see_late_is_busy_and_then_cancelled(client: Client) -> None:
     booking = await booked(client)
-    await client.fault("lag", 1200, target="aggregated", count=1, customer=CUSTOMER)
+    await client.fault("lag", 1400, target="aggregated", count=1, customer=CUSTOMER)
     reply = await cancel(client, booking)
     assert reply.status == 202
     assert (await client.read(booking.id, customer=CUSTOMER)).body["status"] == "booked"

@@ -15,7 +15,7 @@ from tests.journeys.hospital import CUSTOMER, URL, Booked, Sent, booked, differi
 from tests.journeys.partner import Client, Reply, until
 from tests.journeys.processes import Json, Place, gateway_process
 
-LATE = 1200
+LATE = 2000
 """Milliseconds until readers see what was done, where they see it late."""
 
 SETTINGS = '[limits]\nnot_found_step = "0s"\nunresolved_after = { unknown = "3s", accepted = "4s" }'
