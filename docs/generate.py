@@ -104,7 +104,8 @@ MEANINGS: Final[dict[str, str]] = {
     "limits.body": "Largest request body.",
     "limits.deadline": "Time for one request: the body must have come by then, and PKB must have answered.",
     "limits.in_flight": "Requests under way at once. Beyond it: `overloaded`.",
-    "limits.per_customer": "Requests to PKB under way at once for one customer. Twice as many wait for up to 1 s; beyond it: `overloaded`.",
+    "limits.per_customer": "Requests to PKB under way at once for one customer. Twice as many wait, for up to 1 s; "
+    "beyond it: `overloaded`.",
     "limits.not_found_step": "`not-found` leaves at the next multiple of this after the request came, so that its "
     "timing tells nothing. `0s` switches it off.",
     "limits.write_settles_after": "After a write without a clear answer: how long an unchanged version proves nothing, "
