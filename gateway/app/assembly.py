@@ -119,6 +119,7 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         gateway = _assemble(settings, Registry(watcher), journal, state, upstreams, metrics)
         stack.push_async_callback(gateway.tasks.close)
         stack.push_async_callback(gateway.open_writes.close)
+        await _resume(gateway)
         watching = asyncio.create_task(watcher.run())
         stack.push_async_callback(_cancelled, watching)
         # Once more when the ports are closed: a request whose body came late may have begun a write meanwhile.
@@ -126,6 +127,15 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         await _open_ports(settings, gateway, metrics, stack)
         stack.push_async_callback(gateway.drain)
         yield gateway
+
+
+async def _resume(gateway: Gateway) -> None:
+    """Follow the writes that an earlier process left open, before anything new can touch their appointments."""
+    customers = gateway.watcher.current.policy.customers
+    for task in await gateway.tasks.left_open():
+        customer = customers.get(task.customer)
+        followed = customer is not None and gateway.open_writes.resume(task, customer)
+        _log.warning("open write", task=task.id, appointment=task.appointment, followed=followed)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
@@ -176,6 +186,7 @@ def _assemble(
         unresolved_after=limits.unresolved_after.unknown,
         accepted_after=limits.unresolved_after.accepted,
         alarm=surprise,
+        veil=veil,
     )
     answers = Answers(settings.codes_system, settings.public_url, limits.review_hint_after)
     keys = read_signing_keys(settings.tokens.signing_key.reveal())

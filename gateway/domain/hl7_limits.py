@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from gateway.domain.appointment import GENERAL_HEALTH, Appointment, Cancel, Change, Write
+from gateway.domain.appointment import GENERAL_HEALTH, Appointment, Cancel, Change, Status, Write
 
 # What ends a line for some reader, what no message may hold, and what XML 1.0 has no way to write.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
@@ -23,6 +23,7 @@ class Unsayable(StrEnum):
 
     NO_PLACER_ID = "PKB's copy does not have exactly one placer id, by which HL7 names an appointment."
     NO_NHS_NUMBER = "PKB's copy of the patient has no NHS number, by which HL7 names a patient."
+    NOT_BOOKED = "HL7 tells booked, cancelled and missed appointments apart, no others: a change would book this one."
     CANCEL_COMMENT = "A cancel carries no comment on this route."
     SECONDS = "Times are sent to the minute on this route: start and end need zero seconds."
     REPEATED_HOUR = "Times are sent as local time: the hour that occurs twice when clocks go back cannot be told."
@@ -41,6 +42,8 @@ def unsayable(command: Write, appointment: Appointment, zone: ZoneInfo) -> Unsay
         return Unsayable.NO_NHS_NUMBER
     if isinstance(command, Cancel):
         return Unsayable.CANCEL_COMMENT if command.comment is not None else None
+    if appointment.status is not Status.BOOKED:
+        return Unsayable.NOT_BOOKED
     return _of_times(command, zone) or _of_texts(command) or _of_what_stays(appointment)
 
 

@@ -1,7 +1,7 @@
 """Writes whose end is still to come: they hold their appointment, and are looked after until they end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -23,6 +23,7 @@ from gateway.flow import records
 from gateway.flow.faults import report
 from gateway.flow.ports import Journal, JournalUnavailable, Sighting, StateUnavailable, Upstream, UpstreamFault
 from gateway.flow.tasks import Task, Tasks, keep
+from gateway.flow.traces import recall, trace_of
 from gateway.flow.turns import Key
 
 FIRST_LOOK: Final = 0.5
@@ -62,6 +63,8 @@ class OpenWrite:
     """The outcome record as first written."""
     upstream: records.Upstream
     task: Task
+    resumed: bool = False
+    """Whether another process sent it; then only its Task's trace tells what was wanted."""
 
 
 @dataclass(slots=True)
@@ -78,6 +81,7 @@ class OpenWrites:
     """The same for what PKB accepted."""
     alarm: Callable[[str, records.Record], None]
     """Told of what PKB changed though nobody asked, with the outcome's record."""
+    veil: records.Veil
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     _open: dict[Key, OpenWrite] = field(default_factory=dict)
     _owed: int = 0
@@ -112,15 +116,54 @@ class OpenWrites:
         """Record an outcome; one that is not final keeps its appointment and is followed."""
         if not is_final(outcome):
             repeated = {name: opened.record[name] for name in REPEATED}
-            opened = replace(opened, task=replace(opened.task, repeated=repeated))
+            opened = replace(opened, task=replace(opened.task, repeated=repeated, trace=self._trace(opened)))
             self._open |= dict.fromkeys(opened.keys, opened)
         self._warn(opened.upstream, opened.record)
         paying = await self._record(opened.record)
         await keep(self.tasks, opened.task)
         if not is_final(outcome):
-            if self._watcher is None:
-                self._watcher = self._start(self._watch())
-            self._start(self._follow(opened, paying))
+            self._attend(opened, paying)
+
+    def resume(self, task: Task, customer: Customer) -> bool:
+        """Hold and follow a write that another process sent and did not see end; False where that cannot be.
+
+        A customer that is reached by another route by now is one of those: nothing there proves anything.
+        """
+        trace = task.trace
+        if not trace or trace["route"] != customer.route.name:
+            return False
+        command, before = recall(trace["sought"], self.veil, None)
+        opened = OpenWrite(
+            keys=tuple((customer.route.name, name) for name in trace["names"]),
+            customer=customer,
+            command=command,
+            before=before,
+            intent=trace["record"]["intent"],
+            sent_at=datetime.fromisoformat(trace["sent_at"]),
+            accepted=trace["accepted"],
+            record=dict(trace["record"]),
+            upstream=records.Upstream(**{**trace["record"]["upstream"], "collateral": ()}),
+            task=task,
+            resumed=True,
+        )
+        self._open |= dict.fromkeys(opened.keys, opened)
+        self._attend(opened, None)
+        return True
+
+    def _attend(self, opened: OpenWrite, paying: asyncio.Task[None] | None) -> None:
+        if self._watcher is None:
+            self._watcher = self._start(self._watch())
+        self._start(self._follow(opened, paying))
+
+    def _trace(self, opened: OpenWrite) -> Mapping[str, object]:
+        return {
+            "route": opened.customer.route.name,
+            "names": [name for _, name in opened.keys],
+            "sent_at": opened.sent_at.isoformat(),
+            "accepted": opened.accepted,
+            "record": opened.record,
+            "sought": trace_of(opened.command, opened.before, self.veil),
+        }
 
     async def close(self) -> None:
         """Stop looking; what is open stays open in the audit stream."""
@@ -188,7 +231,10 @@ class OpenWrites:
         except Exception as fault:  # noqa: BLE001 - a look that broke shows nothing; the next one may
             report("a look at an open write broke off", fault)
             return still, {}
-        outcome, told = self.judge(opened.customer, opened.command, opened.before, sighting, opened.sent_at)
+        command, before = opened.command, opened.before
+        if opened.resumed and sighting is not None:
+            command, before = recall(opened.task.trace["sought"], self.veil, sighting.appointment)
+        outcome, told = self.judge(opened.customer, command, before, sighting, opened.sent_at)
         return (still if isinstance(outcome, Unknown) else outcome), told
 
     def judge(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.domain.grant import Operation
 from gateway.domain.outcome import TaskStatus
@@ -27,6 +27,8 @@ class Task:
     version: str | None = None
     repeated: Mapping[str, object] = field(default_factory=dict, hash=False)
     """What the record of its end repeats of the first outcome's: ids, versions, a status; no text, no patient."""
+    trace: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """What a process that did not send it needs to follow it; texts as keyed hashes."""
 
     @property
     def open(self) -> bool:

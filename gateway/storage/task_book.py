@@ -46,6 +46,10 @@ class Shelf(Protocol):
         """Find one."""
         ...
 
+    async def tasks(self, *, ended: bool) -> Sequence[KeptTask]:
+        """Give those that are open, or all."""
+        ...
+
     async def ended_among(self, tasks: Iterable[str]) -> Sequence[KeptTask]:
         """Give those that have ended."""
         ...
@@ -95,6 +99,12 @@ class TaskBook:
         kept = await self.shelf.find_task(task)
         return None if kept is None else read_task(kept.body)
 
+    async def left_open(self) -> Sequence[Task]:
+        """Give the Tasks that an earlier process left open, and take them over. Raises StateUnavailable."""
+        found = [read_task(kept.body) for kept in await self.shelf.tasks(ended=False)]
+        self._open |= {task.id: task for task in found if task.open}
+        return [task for task in found if task.open]
+
     async def claim(self, task: Task) -> bool:
         """Say whether this process may record that the Task ended so; nobody else will. Raises StateUnavailable."""
         await self.close()
@@ -140,6 +150,7 @@ def write_task(task: Task) -> str:
             "outcome": task.outcome,
             "version": task.version,
             "repeated": dict(task.repeated),
+            "trace": dict(task.trace),
         }
     )
 
@@ -160,4 +171,5 @@ def read_task(body: str) -> Task:
         outcome=told["outcome"],
         version=told["version"],
         repeated=told.get("repeated", {}),
+        trace=told.get("trace", {}),
     )

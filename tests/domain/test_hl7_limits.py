@@ -188,3 +188,13 @@ def test_local_time_is_given_only_where_it_leads_back_to_the_same_instant(moment
 
 def test_a_year_has_four_digits() -> None:
     assert local_minute(datetime(476, 9, 4, 12, 30, tzinfo=UTC), ZoneInfo("UTC")) == "047609041230"
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status is not Status.BOOKED])
+def test_a_change_would_book_what_is_not_booked(status: Status) -> None:
+    assert unsayable(change(comment="Bring glasses"), like(status=status), LONDON) is Unsayable.NOT_BOOKED
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_a_cancel_is_sayable_of_any_status(status: Status) -> None:
+    assert unsayable(CANCEL, like(status=status), LONDON) is None

@@ -307,6 +307,8 @@ def no_message_says(command: Command, found: Appointment) -> bool:
         return True
     if not isinstance(command, Change):
         return not isinstance(command, Read) and command.comment is not None
+    if found.status != "booked":
+        return True
     times = [instant.at for instant in (command.start, command.end) if instant]
     if any(ticks(at) % 60_000_000 for at in times) or any(LAST_OF_SUMMER <= ticks(at) < WINTER for at in times):
         return True

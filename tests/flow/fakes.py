@@ -260,6 +260,7 @@ class Bench:
             UNRESOLVED,
             HELD,
             self._alarm,
+            self.veil,
             self.nap,
         )
         self.writes = Writes(

@@ -93,8 +93,15 @@ class Cell:
         return ", ".join((self.state, self.operation, self.ack, "seen late" if self.late else "seen at once"))
 
     @property
+    def refusal(self) -> tuple[int, str] | None:
+        if self.state == "pending" and self.operation != "cancel":
+            # HL7 has no word for it: any message but a cancel would book what is pending.
+            return 422, "not-supported-on-route"
+        return STATES[self.state].refusal
+
+    @property
     def sent(self) -> bool:
-        return STATES[self.state].refusal is None
+        return self.refusal is None
 
     @property
     def applied(self) -> bool:
@@ -118,15 +125,14 @@ CELLS = tuple(
     for state in STATES
     for operation in OPERATIONS
     # Where nothing is done, there is nothing to see late.
-    if not late or (ACKS[ack].applied and STATES[state].refusal is None)
+    if not late or Cell(state, operation, ack, late).applied
 )
 
 
 def end_of(cell: Cell) -> End:
     """How a cell must end."""
-    refusal = STATES[cell.state].refusal
-    if refusal is not None:
-        return End(*refusal)
+    if cell.refusal is not None:
+        return End(*cell.refusal)
     ack = ACKS[cell.ack]
     if ack.says == "no":
         return End(502, "upstream-refused", ("rejected",), "rejected")

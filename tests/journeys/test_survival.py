@@ -219,3 +219,38 @@ async def test_the_access_tokens_of_sandbox_json_are_good_for_every_partner(clie
     for partner, code in codes.items():
         reply = await client.read(id_, token=client.place.told["partners"][partner]["access_token"])
         assert reply.code == code
+
+
+async def test_a_write_in_doubt_is_held_and_followed_by_the_next_process(sandbox: Sandbox, client: Client) -> None:
+    id_ = await client.fresh()
+    await client.fault("drop-before", count=1)
+    doubtful = await client.cancel(id_)
+    assert doubtful.code == "outcome-unknown"
+    pid = sandbox.gateway_pid
+    os.kill(pid, signal.SIGKILL)
+
+    async def busy() -> str:
+        with contextlib.suppress(OSError):
+            return (await client.cancel(id_)).code
+        return ""
+
+    assert await until(busy, bool, 30) == "appointment-busy"
+    assert sandbox.gateway_pid != pid
+    held = await client.cancel(id_)
+    assert held.headers["Content-Location"] == doubtful.headers["Content-Location"]
+    task = await client.task(held.headers["Content-Location"].rsplit("/", 1)[1])
+    assert task.body["status"] == "in-progress"
+
+    stored = await client.copy(id_)
+    reasons = [{"system": "http://terminology.hl7.org/CodeSystem/appointment-cancellation-reason", "code": "pat"}]
+    await client.put(id_, {**stored, "status": "cancelled", "cancelationReason": {"coding": reasons}})
+
+    async def records() -> list[Any]:
+        found = client.place.records()
+        return [each for each in found if each["event"] == "outcome" and each["appointment"] == id_]
+
+    first, last = await until(records, lambda found: len(found) == 2, 30)
+    assert (first["outcome"], first["final"], first["recovered"]) == ("unknown", False, False)
+    assert (last["outcome"], last["final"], last["recovered"]) == ("applied", True, True)
+    for name in ("request_id", "partner", "customer", "appointment", "task", "intent"):
+        assert last[name] == first[name]
