@@ -284,3 +284,16 @@ def test_no_flipped_byte_goes_unseen(contents: list[dict[str, Any]], data: st.Da
     verdict = verify_chain("c", numbered(flipped.readlines()))
     assert isinstance(verdict, Bad)
     assert verdict.seq == which + 1
+
+
+@pytest.mark.parametrize(
+    ("number", "whole"),
+    [(2**53 - 1, True), (-(2**53) + 1, True), (2**53, False), (-(2**53), False)],
+    ids=["largest", "smallest", "too large", "too small"],
+)
+def test_a_line_holds_only_integers_that_every_reader_can_hold(number: int, *, whole: bool) -> None:
+    content = json.dumps({"a": number}, separators=(",", ":"))
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    line = f'{{"a":{number},"hash":"{digest}"}}\n'.encode()
+
+    assert (open_line(line) is What.EDITED) == (not whole)

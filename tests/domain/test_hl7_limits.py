@@ -198,3 +198,18 @@ def test_a_change_would_book_what_is_not_booked(status: Status) -> None:
 @pytest.mark.parametrize("status", list(Status))
 def test_a_cancel_is_sayable_of_any_status(status: Status) -> None:
     assert unsayable(CANCEL, like(status=status), LONDON) is None
+
+
+@pytest.mark.parametrize(
+    "moment", ["2026-04-14T09:30:01+01:00", "2026-10-25T01:30:00+01:00"], ids=["seconds", "the repeated hour"]
+)
+def test_a_moment_that_local_time_loses_has_no_local_minute(moment: str) -> None:
+    assert local_minute(datetime.fromisoformat(moment), LONDON) is None
+
+
+def test_a_label_that_a_specialty_can_give_is_no_hindrance() -> None:
+    labelled = like(labels=frozenset({"SEXUAL_HEALTH"}))
+
+    assert unsayable(change(comment="Bring glasses"), labelled, LONDON) is None
+    bare = replace(labelled, specialties=frozenset())
+    assert unsayable(change(comment="Bring glasses"), bare, LONDON) is Unsayable.LABEL_LOST

@@ -197,3 +197,10 @@ def test_the_management_page_is_offered_where_messages_carry_it() -> None:
     found = offers(Claimant("swiftbook", "bradford"), by_hl7(), theirs, NOW)
 
     assert {offer.operation: offer.fields for offer in found}[Operation.CHANGE] == tuple(sorted(Field))
+
+
+@pytest.mark.parametrize("locations", [(), ("Clinic 1",)], ids=["none", "one"])
+def test_with_at_most_one_location_it_may_be_changed(locations: tuple[str, ...]) -> None:
+    found = offered(appointment(locations=locations), terms())
+
+    assert Field.LOCATION in found[Operation.CHANGE].fields

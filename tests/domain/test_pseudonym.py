@@ -45,3 +45,9 @@ def test_the_key_does_not_show_and_a_short_one_is_refused() -> None:
     assert "0123" not in repr(NAMES)
     with pytest.raises(ValueError, match="16 bytes"):
         Pseudonyms("k1", b"short")
+
+
+def test_a_key_of_sixteen_bytes_is_long_enough_and_one_of_fifteen_is_not() -> None:
+    assert Pseudonyms("k1", b"x" * 16).patient("9990548609", "box", "Patient/1").startswith("k1:")
+    with pytest.raises(ValueError, match="16 bytes"):
+        Pseudonyms("k1", b"x" * 15)

@@ -182,3 +182,16 @@ def test_nothing_is_written_that_could_not_have_been_read(foreign: object) -> No
 def test_a_lone_surrogate_is_not_written() -> None:
     with pytest.raises(ValueError, match="surrogates"):
         write("\ud800")
+
+
+def test_an_integer_of_eighteen_digits_has_a_value_and_a_longer_one_has_none() -> None:
+    assert Number("9" * 18).integer() == 10**18 - 1
+    assert Number("9" * 19).integer() is None
+    assert Number("-" + "9" * 17).integer() == -(10**17) + 1
+
+
+def test_a_byte_order_mark_is_named_at_its_place() -> None:
+    with pytest.raises(MalformedJson) as caught:
+        read(b"\xef\xbb\xbf{}")
+
+    assert (caught.value.reason, caught.value.position) == ("begins with a byte order mark", 0)
