@@ -1,6 +1,6 @@
 """A request as the story sees it, and the answers the story can give."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gateway.domain.codes import Code
 from gateway.domain.grant import Customer, Policy
@@ -62,7 +62,6 @@ class Refused:
     """Seconds; None: as the catalogue says."""
     task: str | None = None
     """The Task that tells more, where this partner may see it."""
-    quotas: tuple[Quota, ...] = field(default=())
 
 
 @dataclass(frozen=True, slots=True)
