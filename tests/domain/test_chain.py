@@ -297,3 +297,15 @@ def test_a_line_holds_only_integers_that_every_reader_can_hold(number: int, *, w
     line = f'{{"a":{number},"hash":"{digest}"}}\n'.encode()
 
     assert (open_line(line) is What.EDITED) == (not whole)
+
+
+@pytest.mark.parametrize("line", [b"[1]\n", b'"text"\n', b"1\n", b"null\n", b"{}\n", b"{} {}\n"])
+def test_a_line_that_is_not_one_sealed_object_was_edited(line: bytes) -> None:
+    assert open_line(line) is What.EDITED
+
+
+def test_something_behind_a_record_on_its_line_was_added() -> None:
+    sealed = seal({"a": 1}, FIRST_PREV)
+
+    assert open_line(sealed.line[:-1] + b"{}\n") is What.EDITED
+    assert open_line(sealed.line[:-1] + b" \n") is What.EDITED
