@@ -75,7 +75,12 @@ class SandboxFiles:
         return self.directory / "sandbox.json"
 
     def write(self, ports: Ports, simulator: Simulator, now: datetime) -> None:
-        """Write everything that `serve` needs. Keys of an earlier run in the same folder are kept."""
+        """Write everything that `serve` needs. Keys and audit of an earlier run in the same folder are kept."""
+        # The simulated PKB starts anew, so writes that an earlier run left open would be followed for nothing.
+        for leftover in self.directory.glob("state.db*"):
+            leftover.unlink()
+        # Whoever waits for this file must not find the last run's.
+        self.description.unlink(missing_ok=True)
         keys = self.directory / "keys"
         keys.mkdir(parents=True, exist_ok=True, mode=0o700)
         _write_once(keys / "pseudonym.key", secrets.token_urlsafe(32))

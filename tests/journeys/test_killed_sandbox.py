@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.journeys.partner import Client
 from tests.journeys.processes import sandbox_process
 
 
@@ -40,3 +41,14 @@ def test_a_sandbox_that_is_killed_takes_its_gateway_along(directory: Path) -> No
     while gateways(directory) and time.monotonic() < until:
         time.sleep(0.05)
     assert gateways(directory) == []
+
+
+async def test_a_sandbox_in_the_same_folder_starts_with_nothing_held(tmp_path: Path) -> None:
+    with sandbox_process(tmp_path) as sandbox:
+        async with Client(sandbox.place) as client:
+            await client.fault("drop-before", count=1)
+            assert (await client.cancel("airedale-changeable-01")).code == "outcome-unknown"
+    (tmp_path / "sandbox.json").unlink()
+    with sandbox_process(tmp_path) as sandbox:
+        async with Client(sandbox.place) as client:
+            assert (await client.cancel("airedale-changeable-01")).status == 200
