@@ -35,10 +35,10 @@ def read_keys(path: Path) -> KeySet:
         raise ValueError(str(problem)) from problem
 
 
-def grants_reader(settings: Settings) -> GrantsReader:
-    """Give the reader of the grants file in the surroundings of these settings."""
+def grants_reader(settings: Settings, path: Path | None = None) -> GrantsReader:
+    """Give the reader of the grants file of these settings, or of another one in its place."""
     return GrantsReader(
-        settings.grants,
+        settings.grants if path is None else path,
         routes=settings.policy_routes(),
         issuers=frozenset(settings.tokens.issuers),
         read_keys=read_keys,

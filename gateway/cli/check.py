@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import click
 
+from gateway.app.grants import grants_reader, read_keys
 from gateway.configuration.document import read_document
 from gateway.configuration.grants import Grants, GrantsReader
 from gateway.configuration.problems import ConfigurationRefused, Problem
@@ -15,7 +16,6 @@ from gateway.configuration.settings import Settings
 from gateway.configuration.settings_file import load_settings
 from gateway.configuration.settings_words import INSECURE_FLAGS
 from gateway.domain.grant import CustomerKind
-from gateway.partner.keys import KeySetProblem, load_key_set
 
 DEFAULT: Final = Path("config/gateway.toml")
 
@@ -26,24 +26,6 @@ def insecure_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         option = click.option(name, "allowed", multiple=True, type=str, flag_value=name, help=meaning)
         command = option(command)
     return command
-
-
-def read_keys(path: Path) -> Any:
-    """Read a JWKS file the way the gateway does. Raises ValueError."""
-    try:
-        return load_key_set(path)
-    except KeySetProblem as problem:
-        raise ValueError(str(problem)) from problem
-
-
-def grants_reader(settings: Settings, path: Path | None = None) -> GrantsReader:
-    """Read the grants file of these settings, or another one in its place."""
-    return GrantsReader(
-        settings.grants if path is None else path,
-        routes=settings.policy_routes(),
-        issuers=frozenset(settings.tokens.issuers),
-        read_keys=read_keys,
-    )
 
 
 @click.command()

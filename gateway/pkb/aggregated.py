@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.domain.appointment import Appointment
-from gateway.domain.codes import Code
 from gateway.domain.hl7_limits import is_printable
 from gateway.domain.strict_json import Object, Value
-from gateway.flow.ports import Sighting, UpstreamFault
+from gateway.flow.ports import Sighting
 from gateway.pkb.answers import Pauses
 from gateway.pkb.appointment_reading import (
     PKB,
@@ -20,10 +19,10 @@ from gateway.pkb.appointment_reading import (
     read_object,
     read_patient,
 )
-from gateway.pkb.breaker import Breaker, BreakerOpen, BreakerState
+from gateway.pkb.breaker import Breaker, BreakerState
 from gateway.pkb.credentials import Credentials, TokenSettings
 from gateway.pkb.http import HttpClient, checked_url, is_id
-from gateway.pkb.resources import FAIR_SECONDS, Reading, Recent, Resources, speaks_against
+from gateway.pkb.resources import FAIR_SECONDS, Reading, Recent, Resources, guarded
 
 ENCOUNTER_CLASS: Final = f"{PKB}/structuredefinition/encounter-class"
 PATIENT_SECONDS: Final = 30.0
@@ -91,17 +90,8 @@ class Aggregated:
         if not is_id(appointment):
             return None
         fair = deadline - self._clock() >= FAIR_SECONDS
-        try:
-            with self._breaker.attempt() as attempt:
-                try:
-                    sighting = await self._read(appointment, Reading(deadline), fresh=fresh)
-                except UpstreamFault as fault:
-                    attempt.failed = speaks_against(fault.code, fault.status, fair=fair)
-                    raise
-                attempt.failed = False
-                return sighting
-        except BreakerOpen as error:
-            raise UpstreamFault(Code.UPSTREAM_UNAVAILABLE, "breaker open") from error
+        reading = Reading(deadline)
+        return await guarded(self._breaker, lambda: self._read(appointment, reading, fresh=fresh), fair=fair)
 
     async def _read(self, appointment: str, reading: Reading, *, fresh: bool) -> Sighting | None:
         answer = await self._resources.get("Appointment", appointment, reading)

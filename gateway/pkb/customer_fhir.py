@@ -20,7 +20,7 @@ from gateway.pkb.breaker import Attempt, Breaker, BreakerOpen, BreakerState
 from gateway.pkb.credentials import Credentials, TokenSettings
 from gateway.pkb.dialect import R4, Dialect
 from gateway.pkb.http import Answer, HttpClient, HttpFault, NotConnected, checked_url, is_id, resource_url
-from gateway.pkb.resources import FAIR_SECONDS, MEDIA_TYPE, Reading, Recent, Resources, speaks_against
+from gateway.pkb.resources import FAIR_SECONDS, MEDIA_TYPE, Reading, Recent, Resources, guarded, speaks_against
 from gateway.pkb.stu3 import STU3, STU3_WITHOUT_REASON
 
 PATIENT_SECONDS: Final = 30.0
@@ -88,17 +88,8 @@ class CustomerFhir:
         if not is_id(appointment):
             return None
         fair = deadline - self._clock() >= FAIR_SECONDS
-        try:
-            with self._breaker.attempt() as attempt:
-                try:
-                    sighting = await self._read(appointment, Reading(deadline), fresh=fresh)
-                except UpstreamFault as fault:
-                    attempt.failed = speaks_against(fault.code, fault.status, fair=fair)
-                    raise
-                attempt.failed = False
-                return sighting
-        except BreakerOpen as error:
-            raise UpstreamFault(Code.UPSTREAM_UNAVAILABLE, "breaker open") from error
+        reading = Reading(deadline)
+        return await guarded(self._breaker, lambda: self._read(appointment, reading, fresh=fresh), fair=fair)
 
     async def write(
         self, customer: Customer, command: Write, sighting: Sighting, deadline: float, *, sender: Sender

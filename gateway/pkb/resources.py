@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from gateway.domain.codes import Code
 from gateway.flow.ports import UpstreamFault
 from gateway.pkb.answers import ABSENT, RETRIES, Pauses, fault_of, fault_of_status
+from gateway.pkb.breaker import Breaker, BreakerOpen
 from gateway.pkb.credentials import Credentials
 from gateway.pkb.http import Answer, HttpClient, HttpFault, resource_url
 
@@ -102,6 +103,21 @@ class Recent(Generic[Kept]):
         self._held[id_] = (asked_at, value)
         while len(self._held) > self.places:
             self._held.popitem(last=False)
+
+
+async def guarded(breaker: Breaker, read: Callable[[], Awaitable[Kept]], *, fair: bool) -> Kept:
+    """Read where the breaker lets us, and tell it what came of it. Raises UpstreamFault."""
+    try:
+        with breaker.attempt() as attempt:
+            try:
+                found = await read()
+            except UpstreamFault as fault:
+                attempt.failed = speaks_against(fault.code, fault.status, fair=fair)
+                raise
+            attempt.failed = False
+            return found
+    except BreakerOpen as error:
+        raise UpstreamFault(Code.UPSTREAM_UNAVAILABLE, "breaker open") from error
 
 
 def speaks_against(code: Code, status: int | None, *, fair: bool) -> bool | None:
