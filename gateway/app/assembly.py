@@ -207,8 +207,8 @@ def _assemble(
         new_control_id=lambda: secrets.token_hex(10),
     )
 
-    def wait(partner: str) -> int | None:
-        granted, quota = rates.take(f"partner:{partner}", "partner", registry.policy().partners[partner].rate)
+    async def wait(partner: str) -> int | None:
+        granted, quota = await rates.take(f"partner:{partner}", "partner", registry.policy().partners[partner].rate)
         return None if granted else quota.reset
 
     def observe(seen: Seen) -> None:

@@ -8,7 +8,7 @@ from gateway.domain.codes import Code
 from gateway.domain.decision import Check, Permit, Refusal
 from gateway.domain.grant import Customer, Operation, Policy
 from gateway.domain.rules import admit
-from gateway.flow.rates import Rates
+from gateway.flow.rates import RateLimits
 from gateway.flow.request import Caller, Quota
 
 
@@ -43,9 +43,9 @@ class Gate:
 
     policy: Callable[[], Policy]
     clock: Callable[[], datetime]
-    rates: Rates
+    rates: RateLimits
 
-    def enter(self, caller: Caller, letter: str, operations: frozenset[Operation]) -> Admitted | Barred:
+    async def enter(self, caller: Caller, letter: str, operations: frozenset[Operation]) -> Admitted | Barred:
         """Let a caller in whose token has the scope letter and whose grant covers any of the operations."""
         policy, now = self.policy(), self.clock()
         decision = admit(caller.who, operations, policy, now)
@@ -53,20 +53,22 @@ class Gate:
             return Barred(decision, (), policy, now)
 
         partner = policy.partners[caller.partner]
-        granted, quota = self.rates.take(f"partner:{partner.id}", "partner", partner.rate)
+        granted, quota = await self.rates.take(f"partner:{partner.id}", "partner", partner.rate)
         if not granted:
             return Barred(_barred(Code.RATE_LIMITED, "partner-rate"), (quota,), policy, now)
         if letter not in caller.scope:
             return Barred(_barred(Code.SCOPE_INSUFFICIENT, "scope"), (quota,), policy, now)
         if isinstance(decision, Refusal):
             return Barred(decision, (quota,), policy, now)
-        return self._within_grant_rate(decision, quota, policy, now)
+        return await self._within_grant_rate(decision, quota, policy, now)
 
-    def _within_grant_rate(self, permit: Permit, quota: Quota, policy: Policy, now: datetime) -> Admitted | Barred:
+    async def _within_grant_rate(
+        self, permit: Permit, quota: Quota, policy: Policy, now: datetime
+    ) -> Admitted | Barred:
         rate, customer = permit.grant.rate, policy.customers[permit.grant.customer]
         if rate is None:
             return Admitted(permit, customer, (quota,))
-        granted, own = self.rates.take(f"grant:{permit.grant.id}", "grant", rate)
+        granted, own = await self.rates.take(f"grant:{permit.grant.id}", "grant", rate)
         if not granted:
             refusal = Refusal(Code.RATE_LIMITED, (*permit.checks, Check("grant-rate", passed=False)), permit.grant)
             return Barred(refusal, (quota, own), policy, now)

@@ -1,15 +1,43 @@
-"""Token buckets: capacity N, refilled evenly, full at start."""
+"""Token buckets: capacity N, refilled evenly, full at start; those of one process, and those that nodes share."""
 
+import asyncio
 import math
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from gateway.domain.grant import Rate
+from gateway.flow.ports import StateUnavailable
 from gateway.flow.request import Quota
 
-_WHOLE: Final = 1.0 - 1e-9
+WHOLE: Final = 1.0 - 1e-9
 """What counts as room for one: fractions of a refill do not add up exactly."""
+KEPT: Final = 100_000
+"""Buckets that one process keeps; past that the one that was used longest ago is full again."""
+PATIENCE: Final = 0.25
+"""Seconds that the shared buckets have to answer in."""
+REST: Final = 1.0
+"""Seconds for which they are not asked again once they did not."""
+
+
+class RateLimits(Protocol):
+    """Whoever counts requests."""
+
+    async def take(self, key: str, name: str, rate: Rate) -> tuple[bool, Quota]:
+        """Take one request out of the bucket `key`, if there is one, and say under `name` what is left.
+
+        A rate that was changed in the grants file starts with a full bucket. Never raises.
+        """
+        ...
+
+
+class SharedBuckets(Protocol):
+    """Buckets that several nodes take from."""
+
+    async def take(self, key: str, requests: int, seconds: int) -> tuple[bool, float]:
+        """Take one request, if there is one, and give the level after it. Raises StateUnavailable."""
+        ...
 
 
 @dataclass(slots=True)
@@ -24,22 +52,59 @@ class Rates:
     """The buckets of one process. `clock` is monotonic, in seconds."""
 
     clock: Callable[[], float]
-    _buckets: dict[str, _Bucket] = field(default_factory=dict)
+    kept: int = KEPT
+    _buckets: OrderedDict[str, _Bucket] = field(default_factory=OrderedDict)
 
-    def take(self, key: str, name: str, rate: Rate) -> tuple[bool, Quota]:
-        """Take one request out of a bucket, if there is one, and say what is left.
-
-        A rate that was changed in the grants file starts with a full bucket.
-        """
+    async def take(self, key: str, name: str, rate: Rate) -> tuple[bool, Quota]:
+        """See RateLimits."""
         now = self.clock()
+        bucket = self._bucket(key, rate, now)
+        bucket.level = min(
+            float(rate.requests), bucket.level + max(0.0, now - bucket.at) * rate.requests / rate.seconds
+        )
+        bucket.at = now
+        granted = bucket.level >= WHOLE
+        if granted:
+            bucket.level = max(0.0, bucket.level - 1.0)
+        return granted, quota(name, rate, bucket.level, granted=granted)
+
+    def _bucket(self, key: str, rate: Rate, now: float) -> _Bucket:
         bucket = self._buckets.get(key)
         if bucket is None or bucket.rate != rate:
             bucket = self._buckets[key] = _Bucket(rate, float(rate.requests), now)
-        refill = rate.requests / rate.seconds
-        bucket.level = min(float(rate.requests), bucket.level + max(0.0, now - bucket.at) * refill)
-        bucket.at = now
-        granted = bucket.level >= _WHOLE
-        if granted:
-            bucket.level = max(0.0, bucket.level - 1.0)
-        missing = rate.requests - bucket.level if granted else 1.0 - bucket.level
-        return granted, Quota(name, rate.requests, rate.seconds, int(bucket.level), math.ceil(missing / refill))
+        self._buckets.move_to_end(key)
+        if len(self._buckets) > self.kept:
+            self._buckets.popitem(last=False)
+        return bucket
+
+
+@dataclass(slots=True)
+class SharedRates:
+    """The buckets of all nodes; while they do not answer, each node counts for itself.
+
+    Rates keep partners from crowding each other out. They protect no record, so they never stop a request by failing.
+    """
+
+    shared: SharedBuckets
+    own: Rates
+    patience: float = PATIENCE
+    _rests_until: float = -math.inf
+
+    async def take(self, key: str, name: str, rate: Rate) -> tuple[bool, Quota]:
+        """See RateLimits."""
+        if self.own.clock() < self._rests_until:
+            return await self.own.take(key, name, rate)
+        try:
+            async with asyncio.timeout(self.patience):
+                granted, level = await self.shared.take(key, rate.requests, rate.seconds)
+        except (StateUnavailable, TimeoutError):
+            self._rests_until = self.own.clock() + REST
+            return await self.own.take(key, name, rate)
+        return granted, quota(name, rate, level, granted=granted)
+
+
+def quota(name: str, rate: Rate, level: float, *, granted: bool) -> Quota:
+    """Tell of a bucket after a request: `reset` is when it is full again or, refused, when it has room for one."""
+    missing = rate.requests - level if granted else 1.0 - level
+    reset = math.ceil(missing * rate.seconds / rate.requests)
+    return Quota(name, rate.requests, rate.seconds, int(level), reset)

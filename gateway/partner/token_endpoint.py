@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -140,7 +140,7 @@ class TokenEndpoint:
     press: TokenPress
     registered: Callable[[str], Registered | None]
     seen: SeenAssertions
-    wait: Callable[[str], int | None]
+    wait: Callable[[str], Awaitable[int | None]]
 
     async def answer(self, pairs: Pairs, authorization: str | None, now: datetime, jti: str) -> TokenAnswer:
         """The answer to a form; `jti` names the token, should one be issued. Never raises for bad input."""
@@ -154,15 +154,15 @@ class TokenEndpoint:
             return TokenRefused(OAuthError.TEMPORARILY_UNAVAILABLE, Slip.STATE, retry_after=RETRY_AFTER)
         if isinstance(proven, Fault):
             return TokenRefused(OAuthError.INVALID_CLIENT, proven)
-        return self._answer_partner(proven, form, now, jti)
+        return await self._answer_partner(proven, form, now, jti)
 
-    def _answer_partner(self, proven: Proven, form: Mapping[str, str], now: datetime, jti: str) -> TokenAnswer:
+    async def _answer_partner(self, proven: Proven, form: Mapping[str, str], now: datetime, jti: str) -> TokenAnswer:
         partner = proven.registered.partner
         if form.get("client_id", partner) != partner:
             return TokenRefused(OAuthError.INVALID_CLIENT, Slip.OTHER_CLIENT, partner, proven)
         if proven.registered.suspended:
             return TokenRefused(OAuthError.UNAUTHORIZED_CLIENT, Slip.SUSPENDED, partner, proven)
-        seconds = self.wait(partner)
+        seconds = await self.wait(partner)
         if seconds is not None:
             error = OAuthError.TEMPORARILY_UNAVAILABLE
             return TokenRefused(error, Slip.RATE, partner, proven, retry_after=max(1, seconds))

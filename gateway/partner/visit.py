@@ -45,7 +45,7 @@ class Visit:
 
     async def _answer(self) -> web.StreamResponse:
         caller = self._caller()
-        entered = self.desk.gate.enter(caller, self.route.letter or "", self.route.operations)
+        entered = await self.desk.gate.enter(caller, self.route.letter or "", self.route.operations)
         quotas = rate_headers(entered.quotas)
         if isinstance(entered, Barred):
             await self._record(caller, entered.policy, records.refused(entered.refusal, entered.now))

@@ -48,7 +48,7 @@ class Rates:
     seconds: int = 7
     asked: list[str] = field(default_factory=list)
 
-    def wait(self, partner: str) -> int | None:
+    async def wait(self, partner: str) -> int | None:
         self.asked.append(partner)
         self.left -= 1
         return None if self.left >= 0 else self.seconds

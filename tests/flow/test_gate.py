@@ -29,7 +29,7 @@ class Door:
     async def enter(
         self, letter: str = "u", operations: frozenset[Operation] = CANCEL, **changes: Any
     ) -> Admitted | Barred:
-        return self.gate.enter(caller(**changes), letter, operations)
+        return await self.gate.enter(caller(**changes), letter, operations)
 
 
 def with_partner(known: Partner, *grants: Any) -> Policy:
