@@ -108,7 +108,7 @@ def survey(directory: Path) -> tuple[list[Head], list[Torn]]:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         try:
             os.fsync(fd)
-            alive = _is_alive(fd)
+            alive = is_alive(fd)
             head, tail = _end_of(fd, path.name)
         finally:
             os.close(fd)
@@ -119,7 +119,8 @@ def survey(directory: Path) -> tuple[list[Head], list[Torn]]:
     return list(heads.values()), torn
 
 
-def _is_alive(fd: int) -> bool:
+def is_alive(fd: int) -> bool:
+    """Whether somebody holds the lock of an open segment: its writer lives."""
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
