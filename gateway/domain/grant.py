@@ -1,11 +1,13 @@
 """Who may act for whom: partners, customers, routes, grants, and the policy that indexes them."""
 
+import copy
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Self
 from zoneinfo import ZoneInfo
 
 
@@ -145,14 +147,19 @@ class Grant:
         return not self.shadow and self.valid_from <= now < self.valid_until
 
 
+Block = tuple[str, str | None]
+"""A partner and the customer at which it is blocked; None: at every one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Everything the grants file says, indexed, under the digest of its bytes."""
+    """Everything the grants file says, indexed, under the digest of its bytes; and who is blocked whatever it says."""
 
     digest: str
     partners: Mapping[str, Partner]
     customers: Mapping[str, Customer]
     grants: tuple[Grant, ...]
+    blocks: frozenset[Block] = frozenset()
     _held: Mapping[tuple[str, str], tuple[Grant, ...]] = field(init=False, repr=False, compare=False)
     _shadows: Mapping[tuple[str, str], tuple[Grant, ...]] = field(init=False, repr=False, compare=False)
     _sources: Mapping[tuple[str, str], Customer] = field(init=False, repr=False, compare=False)
@@ -170,6 +177,16 @@ class Policy:
             if customer.kind is CustomerKind.ORGANISATION:
                 on_route[customer.route.name] = (*on_route.get(customer.route.name, ()), customer)
         put(self, "_organisations", on_route)
+
+    def with_blocks(self, blocks: frozenset[Block]) -> Self:
+        """Give the same policy under other blocks. The indexes are shared, so the number of grants costs nothing."""
+        other = copy.copy(self)
+        object.__setattr__(other, "blocks", blocks)
+        return other
+
+    def blocked(self, partner: str, customer: str | None = None) -> bool:
+        """Whether exactly this is blocked: a partner everywhere or, with a customer, at that one."""
+        return (partner, customer) in self.blocks
 
     def held(self, customer: str, partner: str) -> tuple[Grant, ...]:
         """Give the grants of this customer to this partner, oldest first, whether in force or not."""

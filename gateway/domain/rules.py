@@ -197,6 +197,12 @@ def admit(who: Claimant, operations: frozenset[Operation], policy: Policy, now: 
     partner = policy.partners.get(who.partner)
     if not passes("partner-active", partner is not None and not partner.suspended):
         return Refusal(Code.PARTNER_SUSPENDED, tuple(checks))
+    if policy.blocked(who.partner):
+        passes("partner-not-blocked", passed=False)
+        return Refusal(Code.PARTNER_SUSPENDED, tuple(checks))
+    if policy.blocked(who.partner, who.customer):
+        passes("grant-not-blocked", passed=False)
+        return Refusal(Code.NO_GRANT, tuple(checks))
     held = policy.held(who.customer, who.partner) if who.customer in policy.customers else ()
     if not passes("granted", bool(held)):
         return Refusal(Code.NO_GRANT, tuple(checks))

@@ -85,5 +85,36 @@ def test_a_policy_is_known_by_what_it_says() -> None:
     assert policy(grant(), digest="x") != policy(grant(valid_until=NOW + SECOND), digest="x")
 
 
+def test_blocks_are_put_on_a_policy_without_indexing_it_again() -> None:
+    plain = policy(grant(), grant(id="s", shadow=True))
+    blocked = plain.with_blocks(frozenset({("swiftbook", "airedale")}))
+
+    assert (blocked.digest, blocked.grants) == (plain.digest, plain.grants)
+    assert blocked.held("airedale", "swiftbook") is plain.held("airedale", "swiftbook")
+    assert blocked.shadows("airedale", "swiftbook") is plain.shadows("airedale", "swiftbook")
+    assert blocked.named(BOX, "Organization/airedale") is plain.named(BOX, "Organization/airedale")
+    assert blocked.organisations_on(BOX) is plain.organisations_on(BOX)
+    assert plain.blocks == frozenset()
+    assert blocked.with_blocks(frozenset()) == plain != blocked
+
+
+@pytest.mark.parametrize(
+    ("partner", "customer", "expected"),
+    [
+        pytest.param("swiftbook", None, True, id="the partner"),
+        pytest.param("swiftbook", "airedale", False, id="the partner at one customer is another block"),
+        pytest.param("cardiolink", "airedale", True, id="another one at a customer"),
+        pytest.param("cardiolink", None, False, id="that one everywhere"),
+        pytest.param("cardiolink", "airedale-cardiology", False, id="that one at the customer's team"),
+    ],
+)
+def test_a_block_is_of_a_partner_or_of_a_partner_at_a_customer(
+    partner: str, customer: str | None, *, expected: bool
+) -> None:
+    known = policy().with_blocks(frozenset({("swiftbook", None), ("cardiolink", "airedale")}))
+
+    assert known.blocked(partner, customer) is expected
+
+
 def test_a_customer_asks_for_no_notice_unless_it_says_so() -> None:
     assert customer().notice == 0 * DAY

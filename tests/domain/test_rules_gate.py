@@ -4,9 +4,10 @@ from datetime import datetime
 
 import pytest
 
+from gateway.domain.appointment import Change, Command, Read
 from gateway.domain.codes import Code
 from gateway.domain.decision import Permit, Refusal
-from gateway.domain.grant import Operation
+from gateway.domain.grant import Block, Operation
 from gateway.domain.rules import Claimant, admit, decide
 from tests.domain.verdicts import GATE, Changes, asked, ruling
 from tests.makers import (
@@ -87,6 +88,44 @@ def test_suspension_is_told_before_the_want_of_a_grant() -> None:
     decision = admit(Claimant("suspended", "nowhere"), frozenset(Operation), no_grants(), NOW)
 
     assert decision == Refusal(Code.PARTNER_SUSPENDED, asked("partner-active", failed=("partner-active",)))
+
+
+BLOCKED = [
+    pytest.param(("swiftbook", None), Code.PARTNER_SUSPENDED, "partner-not-blocked", id="the partner"),
+    pytest.param(("swiftbook", "airedale"), Code.NO_GRANT, "grant-not-blocked", id="the partner at this customer"),
+]
+
+
+@pytest.mark.parametrize(("block", "code", "rule"), BLOCKED)
+@pytest.mark.parametrize(
+    "command", [Read(), Change(comment="running late"), cancel()], ids=lambda command: command.operation.value
+)
+def test_a_block_refuses_whatever_the_grants_say(block: Block, code: Code, rule: str, command: Command) -> None:
+    blocked = policy().with_blocks(frozenset({block}))
+    refusal = Refusal(code, asked("partner-active", rule, failed=(rule,)))
+
+    assert isinstance(decide(WHO, command, appointment(), policy(), NOW), Permit)
+    assert decide(WHO, command, appointment(), blocked, NOW) == refusal
+    assert decide(WHO, command, None, blocked, NOW) == refusal
+    assert admit(WHO, frozenset(Operation), blocked, NOW) == refusal
+
+
+@pytest.mark.parametrize(
+    "block",
+    [("cardiolink", None), ("swiftbook", "wharfedale"), ("swiftbook", "airedale-cardiology"), ("airedale", None)],
+    ids=["another partner", "at another customer", "at the customer's team", "the customer's name"],
+)
+def test_a_block_stops_nobody_else(block: Block) -> None:
+    assert isinstance(decide(WHO, cancel(), appointment(), policy().with_blocks(frozenset({block})), NOW), Permit)
+
+
+def test_suspension_is_told_before_a_block_and_that_of_the_partner_before_that_at_a_customer() -> None:
+    both = frozenset({("suspended", None), ("suspended", "airedale"), ("swiftbook", None), ("swiftbook", "airedale")})
+    blocked = policy().with_blocks(both)
+
+    suspended = admit(Claimant("suspended", "airedale"), frozenset(Operation), blocked, NOW)
+    assert ruling(suspended) == (Code.PARTNER_SUSPENDED, ("partner-active",))
+    assert ruling(admit(WHO, frozenset(Operation), blocked, NOW)) == (Code.PARTNER_SUSPENDED, ("partner-not-blocked",))
 
 
 def test_the_want_of_a_grant_is_told_before_the_appointments() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.appointment import CANCEL_REASONS, Appointment, Change, Command, Instant, PatientClaim, Read, Status
 from gateway.domain.decision import Decision, Permit, Refusal, summary
-from gateway.domain.grant import Customer, CustomerKind, Field, Grant, Operation, Ownership, Policy, RouteKind
+from gateway.domain.grant import Block, Customer, CustomerKind, Field, Grant, Operation, Ownership, Policy, RouteKind
 from gateway.domain.outcome import read_back
 from gateway.domain.rules import Claimant, decide
 from tests.makers import (
@@ -78,6 +78,25 @@ def test_removing_grants_never_turns_a_refusal_into_a_permit(situation: Situatio
 
     if isinstance(situation.decide(situation.only(kept)), Permit):
         assert isinstance(situation.decide(), Permit)
+
+
+NAMES = st.tuples(
+    st.sampled_from(["swiftbook", "cardiolink", "suspended", "nobody"]),
+    st.none() | st.sampled_from([*(known.id for known in CUSTOMERS), "nowhere"]),
+)
+
+
+@MANY
+@given(SITUATIONS, st.frozensets(NAMES, max_size=4))
+def test_blocks_refuse_those_they_name_and_change_nothing_for_others(
+    situation: Situation, blocks: frozenset[Block]
+) -> None:
+    decision = situation.decide(situation.policy.with_blocks(blocks))
+
+    if blocks.isdisjoint({(situation.who.partner, None), (situation.who.partner, situation.who.customer)}):
+        assert decision == situation.decide()
+    else:
+        assert isinstance(decision, Refusal)
 
 
 @MANY
