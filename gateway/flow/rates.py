@@ -1,6 +1,7 @@
 """Token buckets: capacity N, refilled evenly, full at start; those of one process, and those that nodes share."""
 
 import asyncio
+import contextlib
 import math
 from collections import OrderedDict
 from collections.abc import Callable
@@ -89,18 +90,33 @@ class SharedRates:
     own: Rates
     patience: float = PATIENCE
     _rests_until: float = -math.inf
+    _under_way: set[asyncio.Future[tuple[bool, float]]] = field(default_factory=set)
 
     async def take(self, key: str, name: str, rate: Rate) -> tuple[bool, Quota]:
         """See RateLimits."""
-        if self.own.clock() < self._rests_until:
+        taken = await self._ask(key, rate) if self.own.clock() >= self._rests_until else None
+        if taken is None:
             return await self.own.take(key, name, rate)
-        try:
-            async with asyncio.timeout(self.patience):
-                granted, level = await self.shared.take(key, rate.requests, rate.seconds)
-        except (StateUnavailable, TimeoutError):
-            self._rests_until = self.own.clock() + REST
-            return await self.own.take(key, name, rate)
+        granted, level = taken
         return granted, quota(name, rate, level, granted=granted)
+
+    async def _ask(self, key: str, rate: Rate) -> tuple[bool, float] | None:
+        # Not cancelled when it takes too long: a statement that a database has begun would be waited for to its end.
+        asked = asyncio.ensure_future(self.shared.take(key, rate.requests, rate.seconds))
+        self._under_way.add(asked)
+        asked.add_done_callback(self._over)
+        await asyncio.wait({asked}, timeout=self.patience)
+        if asked.done():
+            with contextlib.suppress(StateUnavailable):
+                return asked.result()
+        self._rests_until = self.own.clock() + REST
+        return None
+
+    def _over(self, asked: asyncio.Future[tuple[bool, float]]) -> None:
+        self._under_way.discard(asked)
+        if not asked.cancelled():
+            # A fault that comes too late has nobody who waits for it.
+            asked.exception()
 
 
 def quota(name: str, rate: Rate, level: float, *, granted: bool) -> Quota:

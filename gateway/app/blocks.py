@@ -1,0 +1,145 @@
+"""The kill switch: a person's block goes into the store, and every node follows the store within a second."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+import structlog
+
+from gateway.domain.codes import Code
+from gateway.domain.grant import Block, Policy
+from gateway.flow import records
+from gateway.flow.ports import Journal, JournalUnavailable, StateUnavailable
+
+LOOK_EVERY: Final = 0.4
+"""Seconds between two looks at the store: with the look itself well under the second that a block may take."""
+
+_log = structlog.get_logger("pkb_gateway")
+
+
+class BlockStore(Protocol):
+    """Where blocks are kept for all nodes. Changes are durable on return. Every method raises StateUnavailable."""
+
+    async def block(self, partner: str, customer: str | None, by: str, at: datetime) -> bool:
+        """Keep a block; False where it is kept already, by whomever."""
+        ...
+
+    async def unblock(self, partner: str, customer: str | None) -> bool:
+        """Forget exactly this block; False where there is none."""
+        ...
+
+    async def blocks(self) -> Collection[Block]:
+        """Give every block."""
+        ...
+
+
+class Blocks:
+    """The blocks in force on this node. While the store cannot be read, those that were read last stay in force."""
+
+    def __init__(self, read: Callable[[], Awaitable[Collection[Block]]], *, look_every: float = LOOK_EVERY) -> None:
+        self.current: frozenset[Block] = frozenset()
+        self._read = read
+        self._look_every = look_every
+        self._latest: tuple[Policy, Policy] | None = None
+        self._lost = False
+
+    def on(self, policy: Policy) -> Policy:
+        """Give a policy with the blocks of this moment on it."""
+        if self._latest is None or self._latest[0] is not policy or self._latest[1].blocks is not self.current:
+            self._latest = (policy, policy.with_blocks(self.current))
+        return self._latest[1]
+
+    async def look(self) -> None:
+        """Read them once. Raises StateUnavailable."""
+        found = frozenset(await self._read())
+        if found != self.current:
+            _log.warning("blocks changed", added=_words(found - self.current), removed=_words(self.current - found))
+            self.current = found
+
+    async def run(self) -> None:
+        """Follow the store until cancelled."""
+        while True:
+            await asyncio.sleep(self._look_every)
+            try:
+                await self.look()
+            except StateUnavailable as error:
+                self._tell_lost(str(error))
+            except Exception:  # noqa: BLE001 - whatever failed, the next block must be followed all the same
+                _log.exception("blocks could not be read")
+            else:
+                self._lost = False
+
+    def _tell_lost(self, reason: str) -> None:
+        if not self._lost:
+            _log.error("blocks could not be read", problem=reason)
+        self._lost = True
+
+
+def _words(blocks: Collection[Block]) -> list[str]:
+    return sorted(partner if customer is None else f"{partner} at {customer}" for partner, customer in blocks)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Whom a person wants blocked, or no longer blocked; `customer` None: at every one."""
+
+    partner: str
+    customer: str | None
+    by: str
+    at: datetime
+
+    def record(self, *, blocked: bool) -> records.Record:
+        """Tell it in the words of the audit stream; `code` is what the partner is told from now on."""
+        code = Code.PARTNER_SUSPENDED if self.customer is None else Code.NO_GRANT
+        return {
+            "event": "blocked",
+            "partner": self.partner,
+            "customer": self.customer,
+            "decision": "refuse" if blocked else "permit",
+            "code": code.value if blocked else None,
+            "operator": self.by,
+            "now": records.moment(self.at),
+        }
+
+
+class HalfDone(Exception):
+    """A block was put or lifted in one place and not in the other; the message says where."""
+
+
+Opened = Callable[[], AbstractAsyncContextManager[Journal]]
+"""Opens a chain of the audit stream for one record. Raises JournalUnavailable."""
+
+
+async def put(wish: Wish, store: BlockStore, journal: Opened) -> bool:
+    """Block, then record it: nobody waits for a disk to be shut out. False where it was blocked already.
+
+    Raises StateUnavailable where it may not be blocked, and HalfDone where it is, but without a record.
+    """
+    new = await store.block(wish.partner, wish.customer, wish.by, wish.at)
+    try:
+        await _record(wish, journal, blocked=True)
+    except JournalUnavailable as error:
+        raise HalfDone(f"the block is in force, but it is not on record: {error}") from error
+    return new
+
+
+async def lift(wish: Wish, store: BlockStore, journal: Opened) -> bool:
+    """Record it, then unblock: nobody gets back in without a record. False where it was not blocked.
+
+    Raises JournalUnavailable and StateUnavailable where nothing was changed, and HalfDone where it is on record only.
+    """
+    if (wish.partner, wish.customer) not in await store.blocks():
+        return False
+    await _record(wish, journal, blocked=False)
+    try:
+        return await store.unblock(wish.partner, wish.customer)
+    except StateUnavailable as error:
+        raise HalfDone(f"it is on record as lifted, but the block may still be in force: {error}") from error
+
+
+async def _record(wish: Wish, journal: Opened, *, blocked: bool) -> None:
+    async with journal() as chain:
+        await chain.write(wish.record(blocked=blocked), essential=True)
