@@ -7,8 +7,10 @@ from typing import Final
 
 from gateway.domain.appointment import Appointment
 from gateway.domain.hl7_limits import is_printable
+from gateway.domain.search import Query, Reach
 from gateway.domain.strict_json import Object, Value
 from gateway.flow.ports import Sighting
+from gateway.flow.search import Page, Place
 from gateway.pkb.answers import Pauses
 from gateway.pkb.appointment_reading import (
     PKB,
@@ -23,6 +25,7 @@ from gateway.pkb.breaker import Breaker, BreakerState
 from gateway.pkb.credentials import Credentials, TokenSettings
 from gateway.pkb.http import HttpClient, checked_url, is_id
 from gateway.pkb.resources import FAIR_SECONDS, Reading, Recent, Resources, guarded
+from gateway.pkb.searching import AGGREGATED, Searching
 
 ENCOUNTER_CLASS: Final = f"{PKB}/structuredefinition/encounter-class"
 PATIENT_SECONDS: Final = 30.0
@@ -75,6 +78,7 @@ class Aggregated:
         self._resources = Resources(base_url, http, self._credentials, Pauses(random), self._clock)
         self._breaker = Breaker(self._clock)
         self._people = Recent[_Person](self._clock, PATIENT_SECONDS, PATIENTS_KEPT)
+        self._searching = Searching(self._resources, self._breaker, AGGREGATED)
 
     @property
     def state(self) -> BreakerState:
@@ -92,6 +96,10 @@ class Aggregated:
         fair = deadline - self._clock() >= FAIR_SECONDS
         reading = Reading(deadline)
         return await guarded(self._breaker, lambda: self._read(appointment, reading, fresh=fresh), fair=fair)
+
+    async def search(self, query: Query, reach: Reach, place: Place, deadline: float) -> Page:
+        """Give one page of hits; see the port. Raises UpstreamFault."""
+        return await self._searching.page(query, reach, place, deadline)
 
     async def _read(self, appointment: str, reading: Reading, *, fresh: bool) -> Sighting | None:
         answer = await self._resources.get("Appointment", appointment, reading)

@@ -11,8 +11,10 @@ from gateway.domain.appointment import Appointment, Write
 from gateway.domain.codes import Code
 from gateway.domain.grant import Customer
 from gateway.domain.outcome import is_later
+from gateway.domain.search import Query, Reach
 from gateway.domain.strict_json import Object
 from gateway.flow.ports import Doubt, NotSent, Sender, Sighting, UpstreamFault, WriteAnswer, Written
+from gateway.flow.search import Page, Place
 from gateway.pkb.answers import Pauses, fault_of, write_of, write_of_status
 from gateway.pkb.appointment_reading import PatientRecord, one_patient, read_appointment, read_object, read_patient
 from gateway.pkb.appointment_writing import NotExpressible, rewrite
@@ -21,6 +23,7 @@ from gateway.pkb.credentials import Credentials, TokenSettings
 from gateway.pkb.dialect import R4, Dialect
 from gateway.pkb.http import Answer, HttpClient, HttpFault, NotConnected, checked_url, is_id, resource_url
 from gateway.pkb.resources import FAIR_SECONDS, MEDIA_TYPE, Reading, Recent, Resources, guarded, speaks_against
+from gateway.pkb.searching import R4_BOX, STU3_BOX, Searching
 from gateway.pkb.stu3 import STU3, STU3_WITHOUT_REASON
 
 PATIENT_SECONDS: Final = 30.0
@@ -72,6 +75,8 @@ class CustomerFhir:
         self._resources = Resources(self._base_url, http, self._credentials, Pauses(random), self._clock)
         self._breaker = Breaker(self._clock)
         self._patients = Recent[PatientRecord](self._clock, PATIENT_SECONDS, PATIENTS_KEPT)
+        filters = R4_BOX if settings.fhir_version == "R4" else STU3_BOX
+        self._searching = Searching(self._resources, self._breaker, filters, self._dialect.as_r4)
 
     @property
     def state(self) -> BreakerState:
@@ -90,6 +95,11 @@ class CustomerFhir:
         fair = deadline - self._clock() >= FAIR_SECONDS
         reading = Reading(deadline)
         return await guarded(self._breaker, lambda: self._read(appointment, reading, fresh=fresh), fair=fair)
+
+    async def search(self, customer: Customer, query: Query, reach: Reach, place: Place, deadline: float) -> Page:
+        """Give one page of hits; see the port. Raises UpstreamFault."""
+        del customer  # As for a read: the box is the tenant.
+        return await self._searching.page(query, reach, place, deadline)
 
     async def write(
         self, customer: Customer, command: Write, sighting: Sighting, deadline: float, *, sender: Sender

@@ -8,7 +8,9 @@ from typing import assert_never
 
 from gateway.domain.appointment import CHANGEABLE, Appointment, Cancel, Change, Write
 from gateway.domain.grant import Customer
+from gateway.domain.search import Query, Reach
 from gateway.flow.ports import Acknowledged, Doubt, NotSent, Sender, Sighting, Turned
+from gateway.flow.search import Page, Place
 from gateway.pkb import hl7_message, soap
 from gateway.pkb.aggregated import Aggregated, AggregatedSettings, Carried
 from gateway.pkb.answers import RETRIES, Pauses, fault_of
@@ -77,6 +79,11 @@ class Hl7Route:
         """Read an appointment, then its patient; see the port. Raises UpstreamFault."""
         del customer  # Aggregated shows every customer's; whose an appointment is, it says itself.
         return await self._aggregated.read(appointment, deadline, fresh=fresh)
+
+    async def search(self, customer: Customer, query: Query, reach: Reach, place: Place, deadline: float) -> Page:
+        """Give one page of hits; see the port. Raises UpstreamFault."""
+        del customer  # As for a read: whose an appointment is, Aggregated says itself.
+        return await self._aggregated.search(query, reach, place, deadline)
 
     async def write(
         self, customer: Customer, command: Write, sighting: Sighting, deadline: float, *, sender: Sender

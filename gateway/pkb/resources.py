@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
+from yarl import URL
+
 from gateway.domain.codes import Code
 from gateway.flow.ports import UpstreamFault
 from gateway.pkb.answers import ABSENT, RETRIES, Pauses, fault_of, fault_of_status
@@ -44,10 +46,14 @@ class Resources:
 
     async def get(self, kind: str, id_: str, reading: Reading) -> Answer | None:
         """Read one resource, trying again where that may help; None where there is none. Raises UpstreamFault."""
+        return await self.fetch(resource_url(self.base_url, kind, id_), reading)
+
+    async def fetch(self, url: URL, reading: Reading) -> Answer | None:
+        """Read what is at an address of this endpoint, in the same way. Raises UpstreamFault."""
         retry = 0
         while True:
             try:
-                answer = await self._get_once(kind, id_, reading)
+                answer = await self._fetch_once(url, reading)
             except UpstreamFault as fault:
                 if fault.code is not Code.UPSTREAM_UNAVAILABLE or not await self.pause(retry, reading.deadline):
                     raise
@@ -63,18 +69,18 @@ class Resources:
         await asyncio.sleep(pause)
         return True
 
-    async def _get_once(self, kind: str, id_: str, reading: Reading) -> Answer:
+    async def _fetch_once(self, url: URL, reading: Reading) -> Answer:
         token = await self.credentials.token(reading.deadline)
         headers = {"Authorization": f"Bearer {token}", "Accept": MEDIA_TYPE}
         try:
-            answer = await self.http.send("GET", resource_url(self.base_url, kind, id_), headers, reading.deadline)
+            answer = await self.http.send("GET", url, headers, reading.deadline)
         except HttpFault as fault:
             raise fault_of(fault) from fault
         if answer.status == 401:
             self.credentials.drop(token)
             if not reading.renewed:
                 reading.renewed = True
-                return await self._get_once(kind, id_, reading)
+                return await self._fetch_once(url, reading)
         if answer.status != 200 and answer.status not in ABSENT:
             raise fault_of_status(answer.status)
         return answer

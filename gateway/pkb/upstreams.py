@@ -6,11 +6,13 @@ from typing import Protocol
 from gateway.domain.appointment import Write
 from gateway.domain.codes import Code
 from gateway.domain.grant import Customer
+from gateway.domain.search import Query, Reach
 from gateway.flow.ports import NotSent, Sender, Sighting, Upstream, UpstreamFault, WriteAnswer
+from gateway.flow.search import Finder, Page, Place
 from gateway.pkb.breaker import PATIENCE_SECONDS, BreakerState, Bulkhead, Overloaded
 
 
-class RouteUpstream(Upstream, Protocol):
+class RouteUpstream(Upstream, Finder, Protocol):
     """The upstream of one route."""
 
     @property
@@ -51,6 +53,17 @@ class Upstreams:
         try:
             async with self._bulkhead.place(customer.id):
                 return await route.read(customer, appointment, deadline, fresh=fresh)
+        except Overloaded as error:
+            raise UpstreamFault(Code.OVERLOADED, "too many requests for this customer") from error
+
+    async def search(self, customer: Customer, query: Query, reach: Reach, place: Place, deadline: float) -> Page:
+        """Search by the customer's route; see the port. Raises UpstreamFault, `overloaded` included."""
+        route = self._routes.get(customer.route.name)
+        if route is None:
+            raise UpstreamFault(Code.UPSTREAM_UNAVAILABLE, "no such route")
+        try:
+            async with self._bulkhead.place(customer.id):
+                return await route.search(customer, query, reach, place, deadline)
         except Overloaded as error:
             raise UpstreamFault(Code.OVERLOADED, "too many requests for this customer") from error
 

@@ -7,8 +7,10 @@ import pytest
 
 from gateway.domain.appointment import Appointment, Cancel, Provenance, Status, Write
 from gateway.domain.codes import Code
-from gateway.domain.grant import Customer, CustomerKind, Ownership, Route, RouteKind
+from gateway.domain.grant import Coding, Customer, CustomerKind, Ownership, Route, RouteKind
+from gateway.domain.search import Query, Reach
 from gateway.flow.ports import NotSent, Sender, Sighting, Turned, Upstream, UpstreamFault, WriteAnswer
+from gateway.flow.search import Page, Place
 from gateway.pkb.breaker import Breaker, BreakerOpen, BreakerState, Bulkhead, Overloaded
 from gateway.pkb.upstreams import Upstreams
 from tests.edges.pkb_bench import SENDER
@@ -189,6 +191,7 @@ def customer(route: str) -> Customer:
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SIGHTING = Sighting(Appointment("1", "1", Status.BOOKED, NOW, NOW, Provenance(0), None), b"{}", None)
 CANCEL = Cancel(())
+QUERY = Query(identifier=Coding("urn:pas", "1"))
 
 
 @dataclass
@@ -209,6 +212,11 @@ class Box:
         self.calls.append(f"write {sighting.appointment.id} as {sender.partner}")
         return Turned(Code.VERSION_CONFLICT, 412)
 
+    async def search(self, customer: Customer, query: Query, reach: Reach, place: Place, deadline: float) -> Page:
+        self.calls.append(f"search page {place.page}")
+        await self.gate.wait()
+        return Page((), more=False)
+
     async def close(self) -> None:
         self.closed = True
 
@@ -220,11 +228,12 @@ async def test_the_customers_route_chooses_the_upstream() -> None:
     port: Upstream = upstreams
 
     assert await port.read(customer("second"), "1", 0.0, fresh=True) is SIGHTING
+    assert await upstreams.search(customer("second"), QUERY, Reach(), Place(3), 0.0) == Page((), more=False)
     assert await port.write(customer("second"), CANCEL, SIGHTING, 0.0, sender=SENDER) == Turned(
         Code.VERSION_CONFLICT, 412
     )
 
-    assert (first.calls, second.calls) == ([], ["read 1", "write 1 as swiftbook"])
+    assert (first.calls, second.calls) == ([], ["read 1", "search page 3", "write 1 as swiftbook"])
     assert upstreams.states == {"first": BreakerState.CLOSED, "second": BreakerState.OPEN}
     await upstreams.close()
     assert first.closed
@@ -240,9 +249,11 @@ async def test_a_customer_over_its_limit_is_not_served() -> None:
 
     with pytest.raises(UpstreamFault) as caught:
         await upstreams.read(customer("box"), "2", 0.0, fresh=True)
+    with pytest.raises(UpstreamFault) as caught_searching:
+        await upstreams.search(customer("box"), QUERY, Reach(), Place(), 0.0)
     answer = await upstreams.write(customer("box"), CANCEL, SIGHTING, 0.0, sender=SENDER)
 
-    assert caught.value.code is Code.OVERLOADED
+    assert (caught.value.code, caught_searching.value.code) == (Code.OVERLOADED, Code.OVERLOADED)
     assert isinstance(answer, NotSent)
     assert box.calls == ["read 1"]
     box.gate.set()
@@ -257,4 +268,6 @@ async def test_a_route_that_does_not_exist_is_unavailable() -> None:
         await upstreams.read(customer("box"), "2", 0.0, fresh=True)
 
     assert caught.value.code is Code.UPSTREAM_UNAVAILABLE
+    with pytest.raises(UpstreamFault):
+        await upstreams.search(customer("box"), QUERY, Reach(), Place(), 0.0)
     assert isinstance(await upstreams.write(customer("box"), CANCEL, SIGHTING, 0.0, sender=SENDER), NotSent)
