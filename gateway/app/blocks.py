@@ -105,8 +105,8 @@ class Wish:
         }
 
 
-class HalfDone(Exception):
-    """A block was put or lifted in one place and not in the other; the message says where."""
+class NotDone(Exception):
+    """What was wanted is not done, or only half; the message says what is, and what is not."""
 
 
 Opened = Callable[[], AbstractAsyncContextManager[Journal]]
@@ -114,30 +114,33 @@ Opened = Callable[[], AbstractAsyncContextManager[Journal]]
 
 
 async def put(wish: Wish, store: BlockStore, journal: Opened) -> bool:
-    """Block, then record it: nobody waits for a disk to be shut out. False where it was blocked already.
+    """Block, then record it: shutting somebody out waits for no disk. False where it was blocked already.
 
-    Raises StateUnavailable where it may not be blocked, and HalfDone where it is, but without a record.
+    Raises NotDone.
     """
-    new = await store.block(wish.partner, wish.customer, wish.by, wish.at)
+    try:
+        new = await store.block(wish.partner, wish.customer, wish.by, wish.at)
+    except StateUnavailable as error:
+        raise NotDone(f"the block may not be in force, and nothing is on record: {error}") from error
     try:
         await _record(wish, journal, blocked=True)
     except JournalUnavailable as error:
-        raise HalfDone(f"the block is in force, but it is not on record: {error}") from error
+        raise NotDone(f"the block is in force, but it is not on record: {error}") from error
     return new
 
 
 async def lift(wish: Wish, store: BlockStore, journal: Opened) -> bool:
-    """Record it, then unblock: nobody gets back in without a record. False where it was not blocked.
-
-    Raises JournalUnavailable and StateUnavailable where nothing was changed, and HalfDone where it is on record only.
-    """
-    if (wish.partner, wish.customer) not in await store.blocks():
-        return False
-    await _record(wish, journal, blocked=False)
+    """Record it, then unblock: nobody gets back in without a record. False where there was no block. Raises NotDone."""
+    try:
+        if (wish.partner, wish.customer) not in await store.blocks():
+            return False
+        await _record(wish, journal, blocked=False)
+    except (StateUnavailable, JournalUnavailable) as error:
+        raise NotDone(f"nothing was changed, a block is still in force: {error}") from error
     try:
         return await store.unblock(wish.partner, wish.customer)
     except StateUnavailable as error:
-        raise HalfDone(f"it is on record as lifted, but the block may still be in force: {error}") from error
+        raise NotDone(f"it is on record as lifted, but the block may still be in force: {error}") from error
 
 
 async def _record(wish: Wish, journal: Opened, *, blocked: bool) -> None:
