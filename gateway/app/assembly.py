@@ -20,6 +20,7 @@ from gateway import RELEASED, __version__
 from gateway.admin.metrics import Gauges, Metrics
 from gateway.admin.server import Admin, Readiness
 from gateway.app.grants import Registry, utc_now, watch_grants
+from gateway.app.keys import Keys, foreign_issuers, open_keys
 from gateway.app.upstreams import open_upstreams
 from gateway.configuration.addresses import is_loopback
 from gateway.configuration.reload import GrantsWatcher
@@ -81,6 +82,7 @@ class Gateway:
     state: State
     tasks: TaskBook
     open_writes: OpenWrites
+    keys: Keys
     partner_port: int = 0
     admin_port: int = 0
 
@@ -94,7 +96,12 @@ class Gateway:
             "serving": not self.api.draining,
         }
         degraded = ("grants",) if self.watcher.state.degraded else ()
-        return Readiness(checks, degraded)
+        return Readiness(checks, (*degraded, *self.keys.degraded))
+
+    def reload_now(self) -> None:
+        """Look at the grants file and at every key that may have changed."""
+        self.watcher.reload_now()
+        self.keys.look_now()
 
     async def drain(self) -> None:
         """Take nothing new, and wait for what was begun."""
@@ -115,8 +122,10 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         stack.push_async_callback(state.close)
         metrics = Metrics()
         watcher = await watch_grants(settings, journal, metrics)
-        upstreams = await open_upstreams(settings, Registry(watcher), metrics.alarm, stack)
-        gateway = _assemble(settings, Registry(watcher), journal, state, upstreams, metrics)
+        keys = await open_keys(settings, lambda: watcher.current.key_urls, utc_now, metrics.alarm, stack)
+        registry = Registry(watcher, keys.urls, settings.public_url)
+        upstreams = await open_upstreams(settings, registry, metrics.alarm, stack)
+        gateway = _assemble(settings, registry, keys, journal, state, upstreams, metrics)
         stack.push_async_callback(gateway.tasks.close)
         stack.push_async_callback(gateway.open_writes.close)
         await _resume(gateway)
@@ -167,7 +176,13 @@ def _to_stdout(lines: tuple[bytes, ...]) -> None:
 
 
 def _assemble(
-    settings: Settings, registry: Registry, journal: Journal, state: State, upstreams: Upstreams, metrics: Metrics
+    settings: Settings,
+    registry: Registry,
+    keys: Keys,
+    journal: Journal,
+    state: State,
+    upstreams: Upstreams,
+    metrics: Metrics,
 ) -> Gateway:
     limits = settings.limits
     veil = Pseudonyms(settings.audit.pseudonym_key_id, settings.audit.pseudonym_key.reveal().encode())
@@ -189,8 +204,8 @@ def _assemble(
         veil=veil,
     )
     answers = Answers(settings.codes_system, settings.public_url, limits.review_hint_after)
-    keys = read_signing_keys(settings.tokens.signing_key.reveal())
-    press = TokenPress(settings.public_url, keys, round(settings.tokens.lifetime.total_seconds()))
+    press = TokenPress(settings.public_url, keys.ring, round(settings.tokens.lifetime.total_seconds()))
+    issuers = {**foreign_issuers(settings, keys.urls), settings.public_url: press.issuer()}
     rates = Rates(time.monotonic)
     desk = Desk(
         gate=Gate(registry.policy, utc_now, rates),
@@ -217,12 +232,12 @@ def _assemble(
 
     api = Api(
         desk=desk,
-        tokens=AccessTokens({settings.public_url: press.issuer()}, registry.partner_of),
+        tokens=AccessTokens(issuers, registry.partner_of),
         token_endpoint=TokenEndpoint(f"{settings.public_url}/oauth2/token", press, registry.registered, state, wait),
-        documents=Documents(answers, keys, __version__, os.environ.get("PKB_GATEWAY_COMMIT", "unknown"), RELEASED),
+        documents=Documents(answers, keys.ring, __version__, os.environ.get("PKB_GATEWAY_COMMIT", "unknown"), RELEASED),
         observe=observe,
     )
-    return Gateway(api, registry.watcher, journal, state, tasks, open_writes)
+    return Gateway(api, registry.watcher, journal, state, tasks, open_writes, keys)
 
 
 async def _open_ports(settings: Settings, gateway: Gateway, metrics: Metrics, stack: AsyncExitStack) -> None:
@@ -273,7 +288,7 @@ async def serve(settings: Settings, *, watch_input: bool = False) -> None:
     async with running(settings) as gateway:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
-        loop.add_signal_handler(signal.SIGHUP, gateway.watcher.reload_now)
+        loop.add_signal_handler(signal.SIGHUP, gateway.reload_now)
         if watch_input:
             loop.add_reader(sys.stdin.fileno(), _end_of_input, stopped)
         _log.info("serving", partner_port=gateway.partner_port, admin_port=gateway.admin_port)

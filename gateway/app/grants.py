@@ -15,7 +15,8 @@ from gateway.configuration.reload import GrantsWatcher
 from gateway.configuration.settings import Settings
 from gateway.domain.grant import Policy
 from gateway.partner.assertions import Registered
-from gateway.partner.keys import KeySet, KeySetProblem, VerifyingKey, load_key_set
+from gateway.partner.keys import JoinedKeys, KeySet, KeySetProblem, KeySource, load_key_set
+from gateway.partner.remote_keys import KeyUrls
 from gateway.pkb.hl7_route import Login
 from gateway.storage.journal import Journal
 
@@ -50,6 +51,8 @@ class Registry:
     """What the grants in force say of a partner's proof of itself."""
 
     watcher: GrantsWatcher
+    urls: KeyUrls
+    public_url: str
 
     def policy(self) -> Policy:
         """Give the policy in force at this moment."""
@@ -59,12 +62,11 @@ class Registry:
         """Find a partner that proves itself by signed assertions, and its keys."""
         grants = self.watcher.current
         registration = grants.registrations.get(partner)
-        if registration is None or not registration.key_files:
+        if registration is None or not (registration.key_files or registration.key_urls):
             return None
-        keys: dict[str, VerifyingKey] = {}
-        for path in registration.key_files:
-            keys |= grants.keys[path].keys
-        return Registered(partner, grants.policy.partners[partner].suspended, KeySet(keys))
+        files: tuple[KeySource, ...] = tuple(grants.keys[path] for path in registration.key_files)
+        keys = JoinedKeys((*files, *(self.urls.at(url) for url in registration.key_urls)))
+        return Registered(partner, grants.policy.partners[partner].suspended, keys)
 
     def hl7_login(self, partner: str) -> Login | None:
         """Find what PKB's HL7 endpoint knows a partner by."""
@@ -74,9 +76,11 @@ class Registry:
         return Login(registration.hl7.username.reveal(), registration.hl7.password.reveal())
 
     def partner_of(self, issuer: str, claim: str) -> str | None:
-        """Name the partner that a token of ours speaks for."""
-        del issuer
-        return claim if claim in self.watcher.current.policy.partners else None
+        """Name the partner that a token speaks for: ours name it by its id, others by what it is called there."""
+        grants = self.watcher.current
+        if issuer != self.public_url:
+            return grants.clients.get((issuer, claim))
+        return claim if claim in grants.policy.partners else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,10 @@ class Grants:
     """What `read_keys` made of each key file."""
     key_digests: Mapping[Path, str] = field(default_factory=dict, repr=False)
     """SHA-256 of each key file: keys rotate without a change of the grants file."""
+    clients: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """The partner by issuer and client id there."""
+    key_urls: frozenset[str] = frozenset()
+    """Where partners publish their keys."""
 
     @property
     def digest(self) -> str:
@@ -114,7 +118,15 @@ class GrantsReader:
             id_: _registration(id_, table, reading, secrets=self.secrets)
             for id_, table in entries.tables.partners.items()
         }
-        return Grants(policy, MappingProxyType(registrations), MappingProxyType(keys), MappingProxyType(digests))
+        clients = {(at.issuer, at.client_id): id_ for id_, each in registrations.items() for at in each.clients}
+        return Grants(
+            policy,
+            MappingProxyType(registrations),
+            MappingProxyType(keys),
+            MappingProxyType(digests),
+            MappingProxyType(clients),
+            frozenset(url for each in registrations.values() for url in each.key_urls),
+        )
 
     def _entries(self, document: Document, reading: Reading) -> tuple[Entries, list[Complaint]]:
         """Read the shape. Where it is wrong, the rest is read all the same, so that nothing stays unsaid."""

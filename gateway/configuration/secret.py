@@ -20,6 +20,8 @@ class Secret:
 
     reference: str
     _value: str | None = field(default=None, repr=False)
+    path: Path | None = field(default=None, compare=False)
+    """The file it is in, absolute; None for an environment variable."""
 
     def reveal(self) -> str:
         """Give the value. Raises RuntimeError when the file was read without its secrets."""
@@ -56,7 +58,15 @@ def read_secret(value: object, reading: Reading) -> Secret:
     if not reading.secrets:
         return Secret(value)
     kind, _, name = value.partition(":")
-    return Secret(value, _from_environment(name, reading) if kind == "env" else _from_file(value, name, reading))
+    if kind == "env":
+        return Secret(value, _from_environment(name, reading))
+    path = reading.path(name)
+    return Secret(value, _from_file(value, path), path)
+
+
+def read_again(secret: Secret) -> str:
+    """Give what the secret's file holds now. Raises ValueError, which never repeats what may be a secret."""
+    return secret.reveal() if secret.path is None else _from_file(secret.reference, secret.path)
 
 
 def _from_environment(name: str, reading: Reading) -> str:
@@ -68,8 +78,7 @@ def _from_environment(name: str, reading: Reading) -> str:
     return found
 
 
-def _from_file(reference: str, name: str, reading: Reading) -> str:
-    path = reading.path(name)
+def _from_file(reference: str, path: Path) -> str:
     try:
         if path.exists() and not path.is_file():
             raise ValueError(f"{reference} cannot be resolved: not a plain file")

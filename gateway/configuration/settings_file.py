@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from gateway.configuration.document import read_document
+from gateway.configuration.problems import Complaint
 from gateway.configuration.secret import Reading
 from gateway.configuration.settings import Settings
 from gateway.configuration.shape import Shape
@@ -33,4 +34,7 @@ def load_settings(
     found = settings_shape().read(document.values, reading)
     if isinstance(found, list):
         raise document.refusal(found)
+    if found.public_url in found.tokens.issuers:
+        message = "this is public_url: the gateway's own tokens are verified with its own keys, not with another's"
+        raise document.refusal([Complaint(("tokens", "issuers", found.public_url), message)])
     return found

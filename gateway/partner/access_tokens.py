@@ -23,7 +23,7 @@ from gateway.partner.jwt_checks import (
     type_is,
     whole_seconds,
 )
-from gateway.partner.keys import ALGORITHMS, KeySet, SigningKeys, VerifyingKey
+from gateway.partner.keys import ALGORITHMS, KID_LENGTH, KeySet, KeySource, Signing, VerifyingKey
 
 LIFETIME: Final = 3600
 """Seconds from `iat` to `exp` that any issuer may give."""
@@ -92,7 +92,7 @@ Verdict = Identity | TokenMissing | TokenExpired | TokenInvalid
 class Issuer:
     """One party whose access tokens are taken. `ours` turns on what the gateway promises of its own tokens."""
 
-    keys: KeySet
+    keys: KeySource
     audience: str
     algorithms: frozenset[str] = frozenset(ALGORITHMS)
     partner_claim: str = "sub"
@@ -112,17 +112,30 @@ class AccessTokens:
 
     def verify(self, authorization: str | None, now: datetime) -> Verdict:
         """What the value of the one Authorization header proves at `now`, checked in a fixed order."""
-        if authorization is None:
-            return TokenMissing()
-        scheme, _, credentials = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not credentials.strip():
-            return TokenMissing()
-        token = read(credentials)
-        if isinstance(token, Fault):
-            return TokenInvalid(token)
+        token = _bearer(authorization)
+        return self._weigh(token, now) if isinstance(token, Unproven) else token
+
+    async def identify(self, authorization: str | None, clock: Callable[[], datetime], deadline: float) -> Verdict:
+        """As `verify`, and where only the key is unknown its issuer is asked, until `deadline` (event loop time)."""
+        token = _bearer(authorization)
+        if not isinstance(token, Unproven):
+            return token
+        verdict = self._weigh(token, clock())
+        if verdict != TokenInvalid(Fault.KEY):
+            return verdict
+        name, kid = text(token.claims.get("iss")) or "", short_text(token.header.get("kid"), KID_LENGTH)
+        # A token that no signature could save is not worth asking anybody.
+        if kid is None or not isinstance(self._believe(token, name, self.issuers[name], kid, clock()), Identity):
+            return verdict
+        if not await self.issuers[name].keys.seek(kid, deadline):
+            return verdict
+        return self._weigh(token, clock())
+
+    def _weigh(self, token: Unproven, now: datetime) -> Verdict:
         name = text(token.claims.get("iss")) or ""
         issuer = self.issuers.get(name)
-        key = None if issuer is None else issuer.keys.find(token.kid)
+        keys = None if issuer is None else issuer.keys.key_set()
+        key = None if keys is None else keys.find(token.kid)
         fault = first_fault(
             lambda: _algorithm_fault(token, issuer, key),
             lambda: _type_fault(token, issuer),
@@ -130,11 +143,11 @@ class AccessTokens:
         )
         if fault is not None:
             return TokenInvalid(fault)
-        if issuer is None:
+        if issuer is None or keys is None:
             return TokenInvalid(Fault.ISSUER)
         if key is None:
             return TokenInvalid(Fault.KEY)
-        if not self._is_signed(token, name, issuer.keys, key):
+        if not self._is_signed(token, name, keys, key):
             return TokenInvalid(Fault.SIGNATURE)
         return self._believe(token, name, issuer, key.kid, now)
 
@@ -170,6 +183,16 @@ class AccessTokens:
         if len(self._good) > REMEMBERED:
             self._good.popitem(last=False)
         return True
+
+
+def _bearer(authorization: str | None) -> Unproven | TokenMissing | TokenInvalid:
+    if authorization is None:
+        return TokenMissing()
+    scheme, _, credentials = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not credentials.strip():
+        return TokenMissing()
+    token = read(credentials)
+    return TokenInvalid(token) if isinstance(token, Fault) else token
 
 
 def _algorithm_fault(token: Unproven, issuer: Issuer | None, key: VerifyingKey | None) -> Fault | None:
@@ -226,7 +249,7 @@ class TokenPress:
     """Makes the gateway's own access tokens (RFC 9068). `lifetime` is in seconds."""
 
     public_url: str
-    keys: SigningKeys
+    keys: Signing
     lifetime: int = 300
 
     def __post_init__(self) -> None:
@@ -251,4 +274,4 @@ class TokenPress:
 
     def issuer(self) -> Issuer:
         """What verifies the tokens made here."""
-        return Issuer(self.keys.key_set(), self.public_url, partner_claim="sub", ours=True)
+        return Issuer(self.keys.source(), self.public_url, partner_claim="sub", ours=True)

@@ -8,7 +8,8 @@ from aiohttp import web
 
 from gateway.domain.codes import Code
 from gateway.partner.answers import Answers, Resource, plain_json, resource
-from gateway.partner.keys import ALGORITHMS, SigningKeys
+from gateway.partner.keys import ALGORITHMS
+from gateway.partner.signing_ring import SigningRing
 from gateway.partner.table import Name
 
 _OPERATIONS: Final = ("cancel", "change", "actions")
@@ -19,7 +20,7 @@ class Documents:
     """Renders the documents of one deployment. `released` is the date of this version, `commit` its source."""
 
     answers: Answers
-    keys: SigningKeys
+    keys: SigningRing
     version: str
     commit: str
     released: str

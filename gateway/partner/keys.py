@@ -1,14 +1,15 @@
 """Public keys of partners and the gateway's own signing keys: what is let in, and why the rest is not."""
 
+import asyncio
 import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -44,6 +45,18 @@ _CHECKERS: Final = {name: get_default_algorithms()[name] for name in ALGORITHMS}
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+
+class KeySource(Protocol):
+    """Where the keys of one party are known from. They may change at any moment."""
+
+    def key_set(self) -> "KeySet":
+        """The keys that are good now."""
+        ...
+
+    async def seek(self, kid: str, deadline: float) -> bool:
+        """Look once more for a key that is not known, until `deadline` (event loop time); whether it is now."""
+        ...
 
 
 class KeySetProblem(Exception):
@@ -90,6 +103,43 @@ class KeySet:
     def find(self, kid: str | None) -> VerifyingKey | None:
         """The one key of that name. A plain look-up: `kid` is an attacker's to choose."""
         return None if kid is None else self.keys.get(kid)
+
+    def key_set(self) -> "KeySet":
+        """Itself: a set is a source that never changes."""
+        return self
+
+    async def seek(self, kid: str, deadline: float) -> bool:
+        """There is nowhere else to look."""
+        del deadline
+        return kid in self.keys
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedKeys:
+    """The keys of a party that is known from several places."""
+
+    sources: tuple[KeySource, ...]
+
+    def key_set(self) -> KeySet:
+        """The keys of all places, but for a `kid` that means different keys in two of them."""
+        if len(self.sources) == 1:
+            return self.sources[0].key_set()
+        return _joined(source.key_set() for source in self.sources)
+
+    async def seek(self, kid: str, deadline: float) -> bool:
+        """Look in all places at the same time."""
+        await asyncio.gather(*(source.seek(kid, deadline) for source in self.sources))
+        return self.key_set().find(kid) is not None
+
+
+def _joined(sets: Iterable[KeySet]) -> KeySet:
+    found: dict[str, VerifyingKey] = {}
+    contested: set[str] = set()
+    for keys in sets:
+        for kid, key in keys.keys.items():
+            if found.setdefault(kid, key) != key:
+                contested.add(kid)
+    return KeySet(MappingProxyType({kid: key for kid, key in found.items() if kid not in contested}))
 
 
 def load_key_set(path: Path) -> KeySet:
@@ -236,11 +286,28 @@ class SigningKeys:
         """What verifies tokens signed with any of them."""
         return KeySet(MappingProxyType({key.kid: key.verifying for key in self.keys}))
 
+    def source(self) -> KeySource:
+        """The same as a source, which never changes."""
+        return self.key_set()
+
     def public_jwks(self) -> dict[str, list[dict[str, str]]]:
         """The document at `/.well-known/jwks.json` (RFC 7517 §5)."""
         return {
             "keys": [{**key.verifying.jwk, "kid": key.kid, "use": "sig", "alg": key.algorithm} for key in self.keys]
         }
+
+
+class Signing(Protocol):
+    """The gateway's own keys, which may change while it runs."""
+
+    @property
+    def first(self) -> SigningKey:
+        """The key that signs."""
+        ...
+
+    def source(self) -> KeySource:
+        """What verifies tokens signed with any of them."""
+        ...
 
 
 def read_signing_keys(*secrets: str) -> SigningKeys:

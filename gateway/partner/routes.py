@@ -93,7 +93,7 @@ class Api:
             return self._told(stop)
         if route.letter is None:
             return await self._open(request, came, matched, route, received)
-        identity = self._authenticate(came)
+        identity = await self._authenticate(came, received + self.desk.limits.deadline)
         if isinstance(identity, Stop):
             self._note(came, matched, route, identity.code, "authentication-refused", identity.detail)
             return self.desk.answers.error(identity.code, headers=identity.headers)
@@ -111,10 +111,10 @@ class Api:
         if self.in_flight > self.desk.limits.in_flight:
             raise Stop(Code.OVERLOADED)
 
-    def _authenticate(self, came: Arrival) -> Identity | Stop:
+    async def _authenticate(self, came: Arrival, deadline: float) -> Identity | Stop:
         realm = 'Bearer realm="pkb-gateway"'
         invalid = {"WWW-Authenticate": f'{realm}, error="invalid_token"'}
-        match self.tokens.verify(came.head.authorization, self.desk.clock()):
+        match await self.tokens.identify(came.head.authorization, self.desk.clock, deadline):
             case Identity() as identity:
                 return identity
             case TokenMissing():
@@ -148,7 +148,9 @@ class Api:
         if isinstance(pairs, TokenRefused):
             answer: TokenIssued | TokenRefused = pairs
         else:
-            answer = await self.token_endpoint.answer(pairs, came.head.authorization, now, self.desk.new_id())
+            deadline = received + self.desk.limits.deadline
+            token = self.desk.new_id()
+            answer = await self.token_endpoint.answer(pairs, came.head.authorization, now, token, deadline)
         try:
             await self._record_token(came, answer, now)
         except JournalUnavailable:

@@ -1,5 +1,6 @@
 """`POST /oauth2/token`: client credentials with `private_key_jwt`, answered as RFC 6749 §5 says."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -142,14 +143,19 @@ class TokenEndpoint:
     seen: SeenAssertions
     wait: Callable[[str], Awaitable[int | None]]
 
-    async def answer(self, pairs: Pairs, authorization: str | None, now: datetime, jti: str) -> TokenAnswer:
-        """The answer to a form; `jti` names the token, should one be issued. Never raises for bad input."""
+    async def answer(
+        self, pairs: Pairs, authorization: str | None, now: datetime, jti: str, deadline: float = math.inf
+    ) -> TokenAnswer:
+        """The answer to a form; `jti` names the token, should one be issued. Never raises for bad input.
+
+        Nobody is waited for beyond `deadline`, a time of the event loop.
+        """
         form = {name: value for name, value in pairs if value}
         refused = _request_fault(pairs, form) or _method_fault(form, authorization)
         if refused is not None:
             return refused
         try:
-            proven = await prove(form["client_assertion"], self.token_url, self.registered, self.seen, now)
+            proven = await prove(form["client_assertion"], self.token_url, self.registered, self.seen, now, deadline)
         except StateUnavailable:
             return TokenRefused(OAuthError.TEMPORARILY_UNAVAILABLE, Slip.STATE, retry_after=RETRY_AFTER)
         if isinstance(proven, Fault):

@@ -80,13 +80,17 @@ def run(path: Path, partner: str = PARTNER) -> Result:
     return CliRunner().invoke(token, ["--sandbox", str(path), "--partner", partner])
 
 
+async def no_wait(_partner: str) -> None:
+    return None
+
+
 def test_it_prints_an_unused_assertion_and_a_good_access_token(tmp_path: Path) -> None:
     seen = Seen()
 
     async def handler(request: web.BaseRequest) -> web.Response:
         pairs = read_form(request.headers.get("Content-Type"), await request.read())
         assert isinstance(pairs, tuple)
-        endpoint = TokenEndpoint(str(request.url), press(), {PARTNER: registered()}.get, seen, lambda _partner: None)
+        endpoint = TokenEndpoint(str(request.url), press(), {PARTNER: registered()}.get, seen, no_wait)
         return respond(await endpoint.answer(pairs, request.headers.get("Authorization"), datetime.now(UTC), "t"))
 
     with serving(handler) as url:
