@@ -79,7 +79,8 @@ MEANINGS: Final[dict[str, str]] = {
     "state.keep": "How long ended Tasks are kept; at least 24h.",
     "listen.host": "Address to listen on for partners. Put a proxy with your certificate in front.",
     "listen.port": "Port for partners; 0 picks a free one.",
-    "listen.workers": f"Processes. {NOT_YET} One process serves.",
+    "listen.workers": "Processes that serve; 1 to 64. A dead one is replaced. See "
+    "[operations.md](operations.md#workers).",
     "listen.trusted_proxies": f"Proxies whose word about the caller's address is believed. {NOT_YET} The audit's "
     "`client` is the address that connected, behind a proxy the proxy's.",
     "admin.host": "Address of the admin side. Off the loopback it needs `operators`.",

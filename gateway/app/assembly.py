@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Final
@@ -20,6 +20,7 @@ from gateway import RELEASED, __version__
 from gateway.admin.metrics import Gauges, Metrics
 from gateway.admin.server import Admin, Readiness
 from gateway.app.grants import Registry, utc_now, watch_grants
+from gateway.app.ports import Handover, adopt, tell_supervisor
 from gateway.app.keys import Keys, foreign_issuers, open_keys
 from gateway.app.upstreams import open_upstreams
 from gateway.configuration.addresses import is_loopback
@@ -249,9 +250,11 @@ async def _open_ports(settings: Settings, gateway: Gateway, metrics: Metrics, st
         return gateway.api.faulted(request_id, peer)
 
     edge = HttpEdge(gateway.api.malformed, on_fault, new_id, HttpLimits(shutdown=SHUTDOWN))
-    gateway.partner_port = await _listen(partner_runner(app, edge), settings.listen.host, settings.listen.port, stack)
+    given = Handover.read(os.environ) or Handover(0, (), ())
+    listen, admin = settings.listen, settings.admin
+    runner = partner_runner(app, edge)
+    gateway.partner_port = await _listen(runner, listen.host, listen.port, given.partner, stack)
 
-    admin = settings.admin
     gauges = Gauges(
         open_writes=gateway.open_writes.__len__,
         in_flight=lambda: gateway.api.in_flight,
@@ -260,20 +263,23 @@ async def _open_ports(settings: Settings, gateway: Gateway, metrics: Metrics, st
         grants_loaded=gateway.watcher.state.loaded_at.timestamp,
     )
     metrics.read(gauges)
+    stack.push_async_callback(_cancelled, asyncio.create_task(metrics.keep_current()))
     operators = {operator.token_sha256: operator.name for operator in admin.operators}
     loopback = is_loopback(admin.host)
     # A name of this machine's own is never one that a foreign page was served under.
     hosts = frozenset({*LOOPBACK, admin.host, *(host.lower() for host in admin.hosts)})
     side = Admin(gateway.readiness, metrics.text, hosts, loopback, operators)
     runner = web.AppRunner(side.application(), access_log=None)
-    gateway.admin_port = await _listen(runner, admin.host, admin.port, stack)
+    gateway.admin_port = await _listen(runner, admin.host, admin.port, given.admin, stack)
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int, stack: AsyncExitStack) -> int:
+async def _listen(runner: web.AppRunner, host: str, port: int, given: Sequence[int], stack: AsyncExitStack) -> int:
+    """Serve at an address, or on the sockets that a supervisor bound to it."""
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, host, port)
-    await site.start()
+    sites: list[web.BaseSite] = [web.SockSite(runner, each) for each in adopt(given)]
+    for site in sites or [web.TCPSite(runner, host, port)]:
+        await site.start()
     bound: int = runner.addresses[0][1]
     return bound
 
@@ -291,7 +297,11 @@ async def serve(settings: Settings, *, watch_input: bool = False) -> None:
         loop.add_signal_handler(signal.SIGHUP, gateway.reload_now)
         if watch_input:
             loop.add_reader(sys.stdin.fileno(), _end_of_input, stopped)
-        _log.info("serving", partner_port=gateway.partner_port, admin_port=gateway.admin_port)
+        if Handover.read(os.environ) is None:
+            _log.info("serving", partner_port=gateway.partner_port, admin_port=gateway.admin_port)
+        else:
+            _log.info("worker serving", chain=gateway.journal.head.chain)
+            tell_supervisor()
         await stopped.wait()
         _log.info("draining", open=gateway.api.in_flight)
 

@@ -2,17 +2,27 @@
 
 import asyncio
 import logging
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import click
 import structlog
+from structlog.typing import EventDict, Processor
 
+from gateway.admin.metrics import leave_metrics, share_metrics
 from gateway.app import serve as run
+from gateway.app.ports import Handover
+from gateway.app.supervisor import Plan, supervise
 from gateway.cli.check import insecure_flags
 from gateway.configuration.problems import ConfigurationRefused
 from gateway.configuration.settings_file import load_settings
 from gateway.flow.ports import JournalUnavailable, StateUnavailable
+
+ENTRY: Final = ("-m", "gateway")
+"""How the interpreter starts the command line."""
 
 
 @click.command()
@@ -28,11 +38,15 @@ from gateway.flow.ports import JournalUnavailable, StateUnavailable
 )
 @click.option("--until-stdin-closes", is_flag=True, help="End with the process that holds the other end of the input.")
 @insecure_flags
-def serve(config: Path, log: str, allowed: frozenset[str], *, until_stdin_closes: bool) -> None:
+def serve(config: Path, log: str, allowed: tuple[str, ...], *, until_stdin_closes: bool) -> None:
     """Run the gateway until it is told to stop."""
-    set_up_log(log)
     try:
-        asyncio.run(run(load_settings(config, allowed=allowed), watch_input=until_stdin_closes))
+        given = Handover.read(os.environ)
+        set_up_log(log, None if given is None else given.worker)
+        if given is not None:
+            _work(given, config, allowed)
+        else:
+            _serve(config, log, allowed, watch_input=until_stdin_closes)
     except ConfigurationRefused as refused:
         for problem in refused.problems:
             click.echo(str(problem), err=True)
@@ -41,12 +55,39 @@ def serve(config: Path, log: str, allowed: frozenset[str], *, until_stdin_closes
         raise click.ClickException(f"cannot start: {error}") from error
 
 
-def set_up_log(form: str) -> None:
-    """Log to standard error, one event a line."""
-    renderer = structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer()
+def _serve(config: Path, log: str, allowed: Sequence[str], *, watch_input: bool) -> None:
+    settings = load_settings(config, allowed=frozenset(allowed))
+    if settings.listen.workers == 1:
+        asyncio.run(run(settings, watch_input=watch_input))
+        return
+    options = ("--config", str(config), "--log", log, "--until-stdin-closes", *allowed)
+    plan = Plan.of(settings, (sys.executable, *ENTRY, "serve", *options))
+    del settings  # The supervisor lives as long as the gateway, and needs none of its secrets.
+    sys.exit(asyncio.run(supervise(plan, watch_input=watch_input)))
+
+
+def _work(given: Handover, config: Path, allowed: Sequence[str]) -> None:
+    """Be one of several workers."""
+    supervisor = os.getppid()
+    name = str(given.worker)
+    folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    share_metrics(folder, name)
+    asyncio.run(run(load_settings(config, allowed=frozenset(allowed)), watch_input=True))
+    if os.getppid() != supervisor:
+        leave_metrics(folder, name)
+
+
+def set_up_log(form: str, worker: int | None = None) -> None:
+    """Log to standard error, one event a line; each names the worker, where there are several."""
+    renderer: Processor = structlog.dev.ConsoleRenderer() if form == "console" else structlog.processors.JSONRenderer()
+
+    def number(_: object, __: str, event: EventDict) -> EventDict:
+        return event if worker is None else {**event, "worker": worker}
+
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            number,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
