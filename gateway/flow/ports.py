@@ -1,7 +1,7 @@
 """What the story needs from the edges, declared beside its only reader."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -85,6 +85,11 @@ class Doubt:
 WriteAnswer = Written | Acknowledged | Turned | NotSent | Doubt
 
 
+def unfenced() -> bool:
+    """Let every write pass."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Sender:
     """On whose behalf one message is sent, when, and under which number."""
@@ -94,6 +99,8 @@ class Sender:
     """PKB's HL7 name for the customer, from the grant; None where the route needs none."""
     control_id: str
     now: datetime
+    fence: Callable[[], bool] = field(default=unfenced, compare=False)
+    """Asked at the last moment before a byte leaves: whether this process may still write."""
 
 
 class Upstream(Protocol):

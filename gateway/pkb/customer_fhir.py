@@ -15,14 +15,14 @@ from gateway.domain.search import Query, Reach
 from gateway.domain.strict_json import Object
 from gateway.flow.ports import Doubt, NotSent, Sender, Sighting, UpstreamFault, WriteAnswer, Written
 from gateway.flow.search import Page, Place
-from gateway.pkb.answers import Pauses, fault_of, write_of, write_of_status
+from gateway.pkb.answers import Pauses, write_of, write_of_status
 from gateway.pkb.appointment_reading import PatientRecord, one_patient, read_appointment, read_object, read_patient
 from gateway.pkb.appointment_writing import NotExpressible, rewrite
 from gateway.pkb.breaker import Attempt, Breaker, BreakerOpen, BreakerState
 from gateway.pkb.credentials import Credentials, TokenSettings
 from gateway.pkb.dialect import R4, Dialect
 from gateway.pkb.http import Answer, HttpClient, HttpFault, NotConnected, checked_url, is_id, resource_url
-from gateway.pkb.resources import FAIR_SECONDS, MEDIA_TYPE, Reading, Recent, Resources, guarded, speaks_against
+from gateway.pkb.resources import FAIR_SECONDS, MEDIA_TYPE, Reading, Recent, Resources, blames, guarded, speaks_against
 from gateway.pkb.searching import R4_BOX, STU3_BOX, Searching
 from gateway.pkb.stu3 import STU3, STU3_WITHOUT_REASON
 
@@ -56,6 +56,16 @@ class _Copy:
     document: Object
     """PKB's own, in the version of FHIR that the box speaks."""
     record: PatientRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """One PUT."""
+
+    before: Appointment
+    copy: _Copy
+    body: bytes
+    fence: Callable[[], bool]
 
 
 class CustomerFhir:
@@ -105,7 +115,7 @@ class CustomerFhir:
         self, customer: Customer, command: Write, sighting: Sighting, deadline: float, *, sender: Sender
     ) -> WriteAnswer:
         """Send one PUT, conditional on the version read, at most once; see the port."""
-        del customer, sender  # A box knows the gateway's own credentials and nobody else's.
+        del customer  # The box is the tenant, and knows the gateway's own credentials and nobody else's.
         copy = sighting.document
         assert isinstance(copy, _Copy)
         try:
@@ -115,7 +125,8 @@ class CustomerFhir:
         fair = deadline - self._clock() >= FAIR_SECONDS
         try:
             with self._breaker.attempt() as attempt:
-                return await self._write(sighting.appointment, copy, body, deadline, attempt, fair=fair)
+                message = _Message(sighting.appointment, copy, body, sender.fence)
+                return await self._write(message, deadline, attempt, fair=fair)
         except BreakerOpen:
             return NotSent("breaker open")
 
@@ -148,16 +159,15 @@ class CustomerFhir:
         self._patients.keep(id_, asked_at, record)
         return record
 
-    async def _write(
-        self, before: Appointment, copy: _Copy, body: bytes, deadline: float, attempt: Attempt, *, fair: bool
-    ) -> WriteAnswer:
+    async def _write(self, message: _Message, deadline: float, attempt: Attempt, *, fair: bool) -> WriteAnswer:
+        before = message.before
         try:
-            token, answer = await self._put(before, body, deadline)
+            token, answer = await self._put(message, deadline)
         except UpstreamFault as fault:
             attempt.failed = speaks_against(fault.code, fault.status, fair=fair)
             return NotSent(fault.reason)
         except HttpFault as fault:
-            attempt.failed = speaks_against(fault_of(fault).code, None, fair=fair)
+            attempt.failed = blames(fault, fair=fair)
             return write_of(fault)
         attempt.failed = 500 <= answer.status <= 599
         if answer.status == 401:
@@ -167,7 +177,7 @@ class CustomerFhir:
             # An alarm that cannot be given must not hide that bytes have left.
             with suppress(Exception):
                 self._alarm("write-created", route=self._route, appointment=before.id, status=answer.status)
-        return self._written(answer, before, copy) if answer.status == 200 else write_of_status(answer.status)
+        return self._written(answer, before, message.copy) if answer.status == 200 else write_of_status(answer.status)
 
     def _written(self, answer: Answer, before: Appointment, copy: _Copy) -> Written | Doubt:
         """Take a 200 for done only if it shows this appointment at another, later version."""
@@ -182,9 +192,9 @@ class CustomerFhir:
         sighting = Sighting(after, _body(answer, document, told), _Copy(document, copy.record))
         return Written(sighting, answer.status)
 
-    async def _put(self, before: Appointment, body: bytes, deadline: float) -> tuple[str, Answer]:
+    async def _put(self, message: _Message, deadline: float) -> tuple[str, Answer]:
         """Send the PUT, again only while no connection was made. Raises UpstreamFault (no token) and HttpFault."""
-        url = resource_url(self._base_url, "Appointment", before.id)
+        url = resource_url(self._base_url, "Appointment", message.before.id)
         retry = 0
         while True:
             try:
@@ -193,10 +203,12 @@ class CustomerFhir:
                     "Authorization": f"Bearer {token}",
                     "Accept": MEDIA_TYPE,
                     "Content-Type": MEDIA_TYPE,
-                    "If-Match": f'W/"{before.version}"',
+                    "If-Match": f'W/"{message.before.version}"',
                     "Prefer": "return=representation",
                 }
-                return token, await self._http.send("PUT", url, headers, deadline, body=body, alone=True)
+                return token, await self._http.send(
+                    "PUT", url, headers, deadline, body=message.body, alone=True, fence=message.fence
+                )
             except UpstreamFault as fault:
                 if fault.code is not Code.UPSTREAM_UNAVAILABLE or not await self._resources.pause(retry, deadline):
                     raise

@@ -13,12 +13,12 @@ from gateway.flow.ports import Acknowledged, Doubt, NotSent, Sender, Sighting, T
 from gateway.flow.search import Page, Place
 from gateway.pkb import hl7_message, soap
 from gateway.pkb.aggregated import Aggregated, AggregatedSettings, Carried
-from gateway.pkb.answers import RETRIES, Pauses, fault_of
+from gateway.pkb.answers import RETRIES, Pauses
 from gateway.pkb.breaker import Attempt, Breaker, BreakerOpen, BreakerState
 from gateway.pkb.hl7_ack import judge, judge_fault
 from gateway.pkb.hl7_message import Details, Envelope, Kept, NotSayable, Person, Times
 from gateway.pkb.http import Answer, HttpClient, HttpFault, NotConnected, checked_url
-from gateway.pkb.resources import FAIR_SECONDS, speaks_against
+from gateway.pkb.resources import FAIR_SECONDS, blames
 
 Hl7Answer = Acknowledged | Turned | NotSent | Doubt
 
@@ -99,27 +99,27 @@ class Hl7Route:
         fair = deadline - self._clock() >= FAIR_SECONDS
         try:
             with self._breaker.attempt() as attempt:
-                return await self._send(_basic(login), body, sender.control_id, deadline, attempt, fair=fair)
+                return await self._send(_basic(login), body, sender, deadline, attempt, fair=fair)
         except BreakerOpen:
             return NotSent("breaker open")
 
     async def _send(
-        self, authorization: str, body: bytes, control_id: str, deadline: float, attempt: Attempt, *, fair: bool
+        self, authorization: str, body: bytes, sender: Sender, deadline: float, attempt: Attempt, *, fair: bool
     ) -> Hl7Answer:
         try:
-            answer = await self._post({**soap.HEADERS, "Authorization": authorization}, body, deadline)
+            answer = await self._post({**soap.HEADERS, "Authorization": authorization}, body, deadline, sender.fence)
         except HttpFault as fault:
-            attempt.failed = speaks_against(fault_of(fault).code, None, fair=fair)
-            return judge_fault(fault, control_id)
+            attempt.failed = blames(fault, fair=fair)
+            return judge_fault(fault, sender.control_id)
         attempt.failed = 500 <= answer.status <= 599
-        return judge(answer.status, answer.body, control_id)
+        return judge(answer.status, answer.body, sender.control_id)
 
-    async def _post(self, headers: dict[str, str], body: bytes, deadline: float) -> Answer:
+    async def _post(self, headers: dict[str, str], body: bytes, deadline: float, fence: Callable[[], bool]) -> Answer:
         """Send the message, again only while no connection was made. Raises HttpFault."""
         retry = 0
         while True:
             try:
-                return await self._http.send("POST", self._url, headers, deadline, body=body, alone=True)
+                return await self._http.send("POST", self._url, headers, deadline, body=body, alone=True, fence=fence)
             except NotConnected as fault:
                 pause = self._pauses.before(retry)
                 if fault.late or retry >= RETRIES or self._clock() + pause >= deadline:

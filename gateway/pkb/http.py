@@ -5,7 +5,7 @@ Off are redirects, cookies, proxies from the environment, decompression, and the
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ssl import SSLContext
 from types import SimpleNamespace, TracebackType
@@ -14,9 +14,13 @@ from typing import Final, Self
 import aiohttp
 from yarl import URL
 
+from gateway.flow.ports import unfenced
+from gateway.pkb.leaving import FencedBody, Progress
+from gateway.pkb.names import Names
+
 LARGEST_ANSWER: Final = 2 * 1024 * 1024
 CONNECT_SECONDS: Final = 3.0
-DNS_SECONDS: Final = 10
+NAMES_KEPT_SECONDS: Final = 10
 
 _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _URL: Final = re.compile(
@@ -35,11 +39,15 @@ class HttpFault(Exception):
 
 
 class NotConnected(HttpFault):
-    """No connection was made (no route, no name, no TLS, no time): no byte of the request has left."""
+    """No byte of the request has left: no route, no name, no TLS, no time."""
+
+
+class Withheld(NotConnected):
+    """The gateway itself kept the request back at the last moment; it says nothing about PKB."""
 
 
 class Broken(HttpFault):
-    """A connection was there, so bytes may have left, but no whole answer came back."""
+    """Bytes of the request may have left, but no whole answer came back."""
 
 
 class Unreadable(HttpFault):
@@ -53,14 +61,6 @@ class Answer:
     status: int
     etag: str | None
     body: bytes
-
-
-@dataclass(slots=True)
-class _Progress:
-    """How far one request got; the client library's tracing fills it in."""
-
-    connected: bool = False
-    status: int | None = None
 
 
 def is_id(text: str) -> bool:
@@ -100,6 +100,7 @@ class HttpClient:
             raise ValueError("a TLS context that verifies names is needed")
         self._user_agent = user_agent
         self._ssl: SSLContext | bool = True if ssl_context is None else ssl_context
+        self._names = Names()
         self._kept: aiohttp.ClientSession | None = None
         self._fresh: aiohttp.ClientSession | None = None
 
@@ -126,24 +127,30 @@ class HttpClient:
         *,
         body: bytes | None = None,
         alone: bool = False,
+        fence: Callable[[], bool] = unfenced,
     ) -> Answer:
         """Send one request once and read its answer until `deadline`, a time of the event loop.
 
-        `alone` keeps it off the kept connections. Raises NotConnected, Broken or Unreadable, and nothing else.
+        `alone` keeps it off the kept connections. A request with a body is kept back when, right before its first
+        byte would leave, the deadline has passed or `fence` says no. Raises NotConnected (Withheld included),
+        Broken or Unreadable, and nothing else.
         """
         session = self._fresh if alone else self._kept
         if session is None:
             raise NotConnected("client is not open")
-        progress = _Progress()
+        progress = Progress(deadline, fence)
+        data = None if body is None else FencedBody(body, progress)
         try:
             async with (
                 asyncio.timeout_at(deadline),
                 session.request(
-                    method, url, headers=headers, data=body, allow_redirects=False, trace_request_ctx=progress
+                    method, url, headers=headers, data=data, allow_redirects=False, trace_request_ctx=progress
                 ) as response,
             ):
                 progress.status = response.status
-                return await _answer(response)
+                answer = await _answer(response)
+                progress.whole = True
+                return answer
         except HttpFault:
             raise
         except TimeoutError as error:
@@ -153,11 +160,19 @@ class HttpClient:
             raise Unreadable("the answer is not HTTP") from error
         except (aiohttp.ClientError, _Dropped, OSError, ValueError, RuntimeError) as error:
             raise _fault(progress, _named(error)) from error
+        finally:
+            progress.end()
 
     def _session(self, *, force_close: bool) -> aiohttp.ClientSession:
         # The library's waits are off: every request brings its own deadline, and the limits in front of it are ours.
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=self._ssl, force_close=force_close, ttl_dns_cache=DNS_SECONDS),
+            connector=aiohttp.TCPConnector(
+                limit=0,
+                ssl=self._ssl,
+                force_close=force_close,
+                resolver=self._names,
+                ttl_dns_cache=NAMES_KEPT_SECONDS,
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
@@ -187,7 +202,8 @@ def _tracing() -> aiohttp.TraceConfig:
     """Note the moment before which no byte can have left: a connection, with its TLS, was there for the request."""
 
     async def connected(_session: object, context: SimpleNamespace, _params: object) -> None:
-        context.trace_request_ctx.connected = True
+        progress: Progress = context.trace_request_ctx
+        progress.connected = True
 
     config = aiohttp.TraceConfig()
     config.on_connection_create_end.append(connected)
@@ -211,8 +227,10 @@ async def _answer(response: aiohttp.ClientResponse) -> Answer:
     return Answer(response.status, etag, bytes(body))
 
 
-def _fault(progress: _Progress, reason: str, *, late: bool = False) -> HttpFault:
-    if not progress.connected:
+def _fault(progress: Progress, reason: str, *, late: bool = False) -> HttpFault:
+    if progress.withheld:
+        return Withheld(progress.withheld, late=True)
+    if not progress.may_have_left:
         return NotConnected(reason, late=late)
     return Broken(reason, late=late, status=progress.status)
 

@@ -13,7 +13,7 @@ from gateway.flow.ports import UpstreamFault
 from gateway.pkb.answers import ABSENT, RETRIES, Pauses, fault_of, fault_of_status
 from gateway.pkb.breaker import Breaker, BreakerOpen
 from gateway.pkb.credentials import Credentials
-from gateway.pkb.http import Answer, HttpClient, HttpFault, resource_url
+from gateway.pkb.http import Answer, HttpClient, HttpFault, Withheld, resource_url
 
 FAIR_SECONDS: Final = 1.0
 """A request that came with less time than this says nothing about PKB when its time runs out.
@@ -131,3 +131,9 @@ def speaks_against(code: Code, status: int | None, *, fair: bool) -> bool | None
     if code is Code.UPSTREAM_TIMEOUT:
         return True if fair else None
     return code is Code.UPSTREAM_UNAVAILABLE and (status is None or not 400 <= status <= 499)
+
+
+def blames(fault: HttpFault, *, fair: bool) -> bool | None:
+    """Say whether a message without a whole answer speaks against PKB's health."""
+    # What the gateway kept back itself never reached PKB.
+    return None if isinstance(fault, Withheld) else speaks_against(fault_of(fault).code, None, fair=fair)
