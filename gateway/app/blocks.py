@@ -1,7 +1,7 @@
 """The kill switch: a person's block goes into the store, and every node follows the store within a second."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ import structlog
 from gateway.domain.codes import Code
 from gateway.domain.grant import Block, Policy
 from gateway.flow import records
-from gateway.flow.ports import Journal, JournalUnavailable, StateUnavailable
+from gateway.flow.ports import JournalUnavailable, StateUnavailable
 
 LOOK_EVERY: Final = 0.4
 """Seconds between two looks at the store: with the look itself well under the second that a block may take."""
@@ -109,7 +109,15 @@ class NotDone(Exception):
     """What was wanted is not done, or only half; the message says what is, and what is not."""
 
 
-Opened = Callable[[], AbstractAsyncContextManager[Journal]]
+class Chain(Protocol):
+    """A chain of the audit stream."""
+
+    async def write(self, record: Mapping[str, object], *, essential: bool = False) -> int:
+        """Make a record durable. Raises JournalUnavailable."""
+        ...
+
+
+Opened = Callable[[], AbstractAsyncContextManager[Chain]]
 """Opens a chain of the audit stream for one record. Raises JournalUnavailable."""
 
 

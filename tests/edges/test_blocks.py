@@ -8,9 +8,9 @@ from datetime import datetime
 
 import pytest
 
-from gateway.app.blocks import LOOK_EVERY, Blocks, NotDone, Wish, lift, put
+from gateway.app.blocks import LOOK_EVERY, Blocks, Chain, NotDone, Wish, lift, put
 from gateway.domain.grant import Block
-from gateway.flow.ports import Journal, JournalUnavailable, StateUnavailable
+from gateway.flow.ports import JournalUnavailable, StateUnavailable
 from tests.makers import NOW, policy
 
 PARTNER: Block = ("swiftbook", None)
@@ -50,12 +50,8 @@ class Place:
         self._step("blocks")
         return list(self.kept)
 
-    @property
-    def healthy(self) -> bool:
-        return True
-
     @contextlib.asynccontextmanager
-    async def journal(self) -> AsyncIterator[Journal]:
+    async def journal(self) -> AsyncIterator[Chain]:
         yield self
 
     async def write(self, record: Mapping[str, object], *, essential: bool = False) -> int:
@@ -191,7 +187,7 @@ async def test_what_is_not_blocked_leaves_no_record_of_its_end() -> None:
     assert (place.records, place.kept) == ([], {PAIR})
 
 
-Act = Callable[[Wish, Place, Callable[[], contextlib.AbstractAsyncContextManager[Journal]]], Awaitable[bool]]
+Act = Callable[[Wish, Place, Callable[[], contextlib.AbstractAsyncContextManager[Chain]]], Awaitable[bool]]
 HALVES = [
     pytest.param(put, "block", set(), 0, "may not be in force, and nothing is on record", id="no store to block in"),
     pytest.param(put, "journal", {PARTNER}, 0, "is in force, but it is not on record", id="no record of a block"),
