@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from gateway.domain.chain import Record, canonical
@@ -13,10 +14,11 @@ from gateway.domain.grant import Rate
 from gateway.flow.ports import JournalUnavailable
 from gateway.storage.journal_budget import Budget
 from gateway.storage.journal_chain import ChainSettings, ChainWriter, Clock, Committed, Draft, Platform, Signer
-from gateway.storage.journal_files import Head
+from gateway.storage.journal_files import Head, prepare
 from gateway.storage.journal_records import checked, stamp
 
 Listener = Callable[[tuple[bytes, ...]], None]
+Alarm = Callable[[str | None], None]
 _Waiter = asyncio.Future[int]
 
 _PROCESS: Final = Rate(20, 1)
@@ -24,6 +26,10 @@ _CLIENT: Final = Rate(5, 1)
 _BATCH: Final = 512
 _NOTES: Final = 1_000
 """Notes held while the disk is away; what comes after is counted only."""
+_ANSWERS: Final = frozenset({"read", "search", "refused", "token-issued", "authentication-refused"})
+"""Records of answers that changed nothing. One that got no answer in the end does no harm on record."""
+_LOW: Final = "the reserve of the disk is reached"
+_SILENT: Final = "the audit stream cannot be written: the disk does not answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,8 @@ class JournalSettings:
     suppressed_seconds: float = 10.0
     patience: float = 1.0
     """Seconds between looks at the clock, the disk and the reserve while nothing is written."""
+    wait: float = 8.0
+    """Seconds that a caller waits for a slow disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,11 @@ class _Entry:
     draft: Draft
     essential: bool
     waiter: _Waiter | None
+    _taker: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self) -> bool:
+        """Whether it is the caller's now: the journal's thread takes a record to write it, a loop to withdraw it."""
+        return self._taker.acquire(blocking=False)
 
 
 class Journal:
@@ -51,6 +64,8 @@ class Journal:
 
     A record's number, `seq`, counts from 1. After a fault the journal tries again with the next record, and
     once a second by itself: a gateway that reports itself unready is sent no requests that could wake it.
+    A disk that is slow makes callers wait, but not for longer than they can bear; one that does not answer at
+    all is no different from one that is full, but for the records it has in hand.
     """
 
     def __init__(self, settings: JournalSettings, clock: Clock, writer: ChainWriter, platform: Platform) -> None:
@@ -63,7 +78,10 @@ class Journal:
         self._notes: list[_Entry] = []
         self._trouble: str | None = None
         self._low = False
+        self._busy_since: float | None = None
         self._closed = False
+        self._alarm: Alarm | None = None
+        self._told: str | None = None
         self._listeners: list[Listener] = []
         self._budget = Budget(settings.process, settings.client)
         self._summary: asyncio.TimerHandle | None = None
@@ -78,8 +96,12 @@ class Journal:
         signer: Signer | None = None,
         platform: Platform | None = None,
         listener: Listener | None = None,
+        alarm: Alarm | None = None,
     ) -> Self:
-        """Start a chain; its start record is durable on return. Raises JournalUnavailable."""
+        """Start a chain; its start record is durable on return. Raises JournalUnavailable.
+
+        `alarm` is told of every change of `trouble`.
+        """
         platform = platform or Platform()
         writer = ChainWriter(settings.chain, clock, signer, platform)
         try:
@@ -87,6 +109,7 @@ class Journal:
         except OSError as error:
             raise JournalUnavailable(_reason(error)) from error
         journal = cls(settings, clock, writer, platform)
+        journal._alarm = alarm
         if listener is not None:
             journal.listen(listener)
             listener(begun.lines)
@@ -98,7 +121,7 @@ class Journal:
         """Why records are refused; None while they are taken."""
         if self._closed:
             return "closed"
-        return self._trouble or ("the reserve of the disk is reached" if self._low else None)
+        return (_SILENT if self._is_silent else None) or self._trouble or (_LOW if self._low else None)
 
     @property
     def healthy(self) -> bool:
@@ -110,6 +133,11 @@ class Journal:
         """The last durable record: chain, seq, hash."""
         return self._writer.head
 
+    @property
+    def chain(self) -> str:
+        """The chain that is written now: another one after its file was removed."""
+        return self._writer.head.chain
+
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with the lines of every batch once they are durable; the answer ends it."""
         self._listeners.append(listener)
@@ -119,11 +147,19 @@ class Journal:
         """Put a record into the chain; its seq comes back once it would survive a power cut.
 
         `essential` records may use the reserve. Raises JournalUnavailable, and ValueError for a record
-        that the chain cannot hold.
+        that the chain cannot hold. What was refused is not in the chain and will not be; only an answer that
+        changed nothing (a read, a refusal) may turn up there later, when the disk was too slow for its caller.
         """
         waiter: _Waiter = self._loop.create_future()
-        self._hand_in(checked(record), essential=essential, waiter=waiter)
-        return await waiter
+        told = checked(record)
+        if self._is_silent and not essential:
+            raise JournalUnavailable(_SILENT)
+        entry = self._hand_in(told, essential=essential, waiter=waiter)
+        limit = self._loop.call_later(self._settings.wait, self._give_up, entry)
+        try:
+            return await waiter
+        finally:
+            limit.cancel()
 
     def note(self, record: Mapping[str, object]) -> None:
         """Put a record into the chain without waiting for the disk. Raises ValueError as `write` does."""
@@ -148,14 +184,37 @@ class Journal:
             self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def _hand_in(self, record: Record, *, essential: bool, waiter: _Waiter | None) -> None:
+    def _hand_in(self, record: Record, *, essential: bool, waiter: _Waiter | None) -> _Entry:
         if self._closed:
             raise JournalUnavailable("the audit journal is closed")
-        self._queue.put(_Entry(Draft(record, stamp(self._clock())), essential, waiter))
+        entry = _Entry(Draft(record, stamp(self._clock())), essential, waiter)
+        self._queue.put(entry)
+        return entry
+
+    @property
+    def _is_silent(self) -> bool:
+        since = self._busy_since
+        return since is not None and time.monotonic() - since >= self._settings.wait
+
+    def _give_up(self, entry: _Entry) -> None:
+        """Let a caller go for whom the disk is too slow; what is being written and matters is waited for."""
+        self._mention()
+        if entry.take() or entry.draft.record["event"] in _ANSWERS:
+            _settle([(entry, JournalUnavailable(_SILENT))])
+
+    def _mention(self) -> None:
+        trouble = self.trouble
+        if self._alarm is not None and trouble != self._told and not self._closed:
+            self._told = trouble
+            self._alarm(trouble)
 
     def _only_count(self, record: Mapping[str, object], client_address: str) -> None:
-        self._budget.suppress(str(record.get("code")), client_address)
-        if self._summary is None:
+        counts = record.get("counts")
+        if isinstance(counts, list):
+            self._budget.restore(counts)
+        else:
+            self._budget.suppress(str(record.get("code")), client_address)
+        if self._summary is None and not self._closed:
             self._summary = self._loop.call_later(self._settings.suppressed_seconds, self._sum_up)
 
     def _sum_up(self) -> None:
@@ -172,7 +231,11 @@ class Journal:
         open_for_more = True
         while open_for_more:
             batch, open_for_more = self._gather()
-            self._take(batch)
+            self._busy_since = time.monotonic()
+            self._take([entry for entry in batch if entry.take()])
+            self._busy_since = None
+            if self.trouble != self._told:
+                self._on_loop(self._mention)
         try:
             self._tell([], self._writer.end())
         except OSError as error:
@@ -195,6 +258,7 @@ class Journal:
     def _take(self, batch: Sequence[_Entry]) -> None:
         entries = [*self._notes, *batch]
         try:
+            prepare(self._settings.chain.directory)
             self._low = self._platform.free_bytes(self._settings.chain.directory) < self._settings.reserve
             held = [entry for entry in entries if self._low and not entry.essential]
             taken = [entry for entry in entries if not (self._low and not entry.essential)]
@@ -206,7 +270,7 @@ class Journal:
             self._refuse(entries, self._trouble)
             return
         self._trouble = None
-        self._refuse(held, "the reserve of the disk is reached")
+        self._refuse(held, _LOW)
         if done is not None:
             self._tell(taken, done)
 

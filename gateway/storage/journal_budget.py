@@ -1,9 +1,10 @@
 """How many refusals of strangers are written down one by one, before they are only counted."""
 
 from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import Final
+from typing import Any, Final
 
 from gateway.domain.grant import Rate
 
@@ -51,10 +52,12 @@ class Budget:
 
     def suppress(self, code: str, address: str) -> None:
         """Count a refusal that is not written down."""
-        group = (code, prefix(address))
-        if group not in self._suppressed and len(self._suppressed) >= _GROUPS:
-            group = (code, "elsewhere")
-        self._suppressed[group] += 1
+        self._add(code, prefix(address), 1)
+
+    def restore(self, counts: Sequence[Mapping[str, Any]]) -> None:
+        """Take back counts that could not be written down."""
+        for each in counts:
+            self._add(each["code"], each["client"], each["count"])
 
     def take(self) -> list[dict[str, object]]:
         """Give the counts since the last time, largest first, and start anew."""
@@ -63,6 +66,12 @@ class Budget:
         ]
         self._suppressed.clear()
         return list(counts)
+
+    def _add(self, code: str, client: str, count: int) -> None:
+        group = (code, client)
+        if group not in self._suppressed and len(self._suppressed) >= _GROUPS:
+            group = (code, "elsewhere")
+        self._suppressed[group] += count
 
 
 def prefix(address: str) -> str:

@@ -60,8 +60,13 @@ class Segment:
         self._sync(self._fd)
 
     def gone(self) -> bool:
-        """Whether somebody removed the file."""
-        return os.fstat(self._fd).st_nlink == 0
+        """Whether the file is no longer in its place: removed or moved away, alone or with its folder."""
+        try:
+            there = self.path.stat(follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        own = os.fstat(self._fd)
+        return (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino)
 
     def close(self) -> None:
         """Let go of file and lock."""

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -33,15 +34,26 @@ class Clock:
 
 @dataclass
 class Disk:
-    """Counts what is made durable. `full` takes so many more bytes and then no more; `broken` cannot sync."""
+    """Counts what is made durable. `full` takes so many more bytes and then no more; `broken` cannot sync.
+
+    `read_only` takes nothing at all; while `hanging` is not set a sync does not come back.
+    """
 
     synced: list[int] = field(default_factory=list)
     full: int | None = None
     broken: bool = False
+    read_only: bool = False
+    hanging: threading.Event = field(default_factory=threading.Event)
+    asked: int = 0
     free: int = 10**12
     ids: int = 0
 
+    def __post_init__(self) -> None:
+        self.hanging.set()
+
     def put(self, fd: int, data: bytes) -> int:
+        if self.read_only:
+            raise OSError(errno.EROFS, "Read-only file system")
         if self.full is None:
             return os.write(fd, data)
         if self.full == 0:
@@ -53,6 +65,8 @@ class Disk:
     def sync(self, fd: int) -> None:
         if self.broken:
             raise OSError(errno.EIO, "Input/output error")
+        self.asked += 1
+        assert self.hanging.wait(20), "a test forgot its hanging disk"
         os.fdatasync(fd)
         self.synced.append(fd)
 
@@ -84,13 +98,19 @@ class Bench:
 
     @asynccontextmanager
     async def journal(
-        self, *, signer: Signer | None = None, chain: dict[str, Any] | None = None, **settings: Any
+        self,
+        *,
+        signer: Signer | None = None,
+        chain: dict[str, Any] | None = None,
+        alarm: Callable[[str | None], None] | None = None,
+        **settings: Any,
     ) -> AsyncIterator[Journal]:
         journal = await Journal.open(
             JournalSettings(ChainSettings(self.directory, **(chain or {})), **{"patience": 0.02, **settings}),
             clock=self.clock,
             signer=signer,
             platform=self.disk.platform,
+            alarm=alarm,
         )
         try:
             yield journal

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -95,6 +96,24 @@ async def test_strangers_cannot_fill_the_memory_while_the_disk_is_away(bench: Be
     assert not verify([bench.directory]).bad
 
 
+async def test_what_was_only_counted_adds_up_though_the_counts_could_not_be_written(bench: Bench) -> None:
+    async with bench.journal(suppressed_seconds=0.02) as journal:
+        bench.disk.broken = True
+        for _ in range(1200):
+            journal.note({"event": "grants-refused"})
+        for n in range(20):
+            for last in range(50):
+                journal.refused_unauthenticated(STRANGER, f"192.0.{n}.{last}")
+            await asyncio.sleep(0.02)
+        await eventually(lambda: not journal.healthy)
+        bench.disk.broken = False
+        await eventually(lambda: journal.healthy)
+    counts = [count for record in bench.records for count in record.get("counts", [])]
+    counted = sum(count["count"] for count in counts if count["code"] == "token-missing")
+    assert bench.events.count("authentication-refused") + counted == 1000
+    assert {count["client"] for count in counts} <= {*(f"192.0.{n}.0/24" for n in range(20)), "unknown"}
+
+
 async def test_the_reserve_is_kept_for_essential_records(bench: Bench) -> None:
     async with bench.journal(reserve=1000) as journal:
         bench.disk.free = 999
@@ -133,6 +152,57 @@ async def test_a_removed_file_is_missed_and_a_new_chain_says_so(bench: Bench) ->
         assert bench.records[0]["chains"] == [{"chain": lost.chain, "seq": lost.seq, "hash": lost.hash}]
     (missing,) = verify([bench.directory]).bad
     assert (missing.chain, missing.what) == (lost.chain, "missing chain")
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["removed", "moved away"])
+async def test_a_folder_that_goes_while_we_write_is_made_anew_and_the_lost_chain_is_named(
+    bench: Bench, tmp_path: Path, *, moved: bool
+) -> None:
+    aside = tmp_path / "aside"
+    async with bench.journal() as journal:
+        await journal.write(read(1))
+        lost = journal.head
+        if moved:
+            shutil.move(bench.directory, aside)
+        else:
+            shutil.rmtree(bench.directory)
+        assert await journal.write(read(2)) == 2
+        assert journal.chain != lost.chain
+    assert bench.records[0]["chains"] == [{"chain": lost.chain, "seq": lost.seq, "hash": lost.hash}]
+    (missing,) = verify([bench.directory]).bad
+    assert (missing.chain, missing.what) == (lost.chain, "missing chain")
+    if moved:
+        assert not verify([bench.directory, aside]).bad
+
+
+async def test_a_folder_that_a_file_took_the_place_of_is_told_and_waited_for(bench: Bench, tmp_path: Path) -> None:
+    async with bench.journal() as journal:
+        shutil.move(bench.directory, tmp_path / "aside")
+        bench.directory.write_text("", encoding="ascii")
+        with pytest.raises(JournalUnavailable, match="File exists"):
+            await journal.write(read(1))
+        bench.directory.unlink()
+        await eventually(lambda: journal.healthy)
+        assert await journal.write(read(1)) == 2
+
+
+@pytest.mark.parametrize("fault", ["read_only", "broken"])
+async def test_a_disk_that_takes_nothing_refuses_essential_records_too_and_says_why(bench: Bench, fault: str) -> None:
+    told: list[str | None] = []
+    async with bench.journal(alarm=told.append) as journal:
+        setattr(bench.disk, fault, True)
+        for record in ({"event": "intent"}, {"event": "outcome"}):
+            with pytest.raises(JournalUnavailable):
+                await journal.write(record, essential=record["event"] == "outcome")
+        await eventually(lambda: len(told) == 1)
+        assert not journal.healthy
+        setattr(bench.disk, fault, False)
+        await eventually(lambda: len(told) == 2)
+        assert await journal.write({"event": "outcome"}, essential=True) == 2
+    words = {"read_only": "Read-only file system", "broken": "Input/output error"}
+    assert told == [f"the audit stream cannot be written: {words[fault]}", None]
+    assert bench.events == ["start", "outcome", "stop"]
+    assert not verify([bench.directory]).bad
 
 
 async def test_a_new_chain_that_cannot_begin_is_tried_again_and_leaves_nothing_behind(bench: Bench) -> None:
