@@ -46,7 +46,6 @@ class Listening:
             while data := await reader.read(65_536):
                 self.received += data
         self.ended.set()
-        writer.transport.abort()
 
 
 Serving = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -58,8 +57,11 @@ async def serving(serve: Serving, tls: ssl.SSLContext | None = None) -> AsyncIte
     open_: set[asyncio.Task[None]] = set()
 
     async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
-            await serve(reader, writer)
+        try:
+            with contextlib.suppress(ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
+                await serve(reader, writer)
+        finally:
+            writer.transport.abort()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.ensure_future(run(reader, writer))
@@ -74,6 +76,7 @@ async def serving(serve: Serving, tls: ssl.SSLContext | None = None) -> AsyncIte
         for task in open_:
             task.cancel()
         await asyncio.gather(*open_, return_exceptions=True)
+        await asyncio.sleep(0)
 
 
 @asynccontextmanager
@@ -110,7 +113,10 @@ async def relay(port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[i
 
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(pump(reader, back), pump(there, writer))
+        try:
+            await asyncio.gather(pump(reader, back), pump(there, writer))
+        finally:
+            back.transport.abort()
 
     async with serving(pass_on, tls) as own:
         yield own
