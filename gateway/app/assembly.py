@@ -20,21 +20,20 @@ from gateway import RELEASED, __version__
 from gateway.admin.metrics import Gauges, Metrics
 from gateway.admin.server import Admin, Readiness
 from gateway.app.grants import Registry, utc_now, watch_grants
-from gateway.app.ports import Handover, adopt, tell_supervisor
 from gateway.app.keys import Keys, foreign_issuers, open_keys
+from gateway.app.ports import Handover, adopt, tell_supervisor
 from gateway.app.upstreams import open_upstreams
+from gateway.app.writing import WriteSide, write_side
 from gateway.configuration.addresses import is_loopback
 from gateway.configuration.reload import GrantsWatcher
 from gateway.configuration.settings import Settings
 from gateway.domain.pseudonym import Pseudonyms
-from gateway.flow import records
 from gateway.flow.gate import Gate
-from gateway.flow.look import Looks
-from gateway.flow.open_writes import OpenWrites
 from gateway.flow.rates import Rates
-from gateway.flow.write import Writes
+from gateway.flow.search import Searches
 from gateway.partner.access_tokens import AccessTokens, TokenPress
 from gateway.partner.answers import Answers
+from gateway.partner.cursors import Cursors
 from gateway.partner.desk import Desk, EdgeLimits
 from gateway.partner.documents import Documents
 from gateway.partner.keys import (
@@ -45,10 +44,10 @@ from gateway.partner.protocol import HttpEdge, HttpLimits, partner_runner
 from gateway.partner.routes import Api, Seen
 from gateway.partner.token_endpoint import TokenEndpoint
 from gateway.pkb.upstreams import Upstreams
+from gateway.storage.chain_tails import ChainFolder
 from gateway.storage.journal import Journal, JournalSettings
 from gateway.storage.journal_chain import ChainSettings, Signer
-from gateway.storage.state import State
-from gateway.storage.task_book import TaskBook
+from gateway.storage.store import Store, open_store
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 SHUTDOWN: Final = 60.0
@@ -80,9 +79,8 @@ class Gateway:
     api: Api
     watcher: GrantsWatcher
     journal: Journal
-    state: State
-    tasks: TaskBook
-    open_writes: OpenWrites
+    store: Store
+    write_side: WriteSide
     keys: Keys
     partner_port: int = 0
     admin_port: int = 0
@@ -90,8 +88,8 @@ class Gateway:
     async def readiness(self) -> Readiness:
         """Say whether new requests are welcome."""
         checks = {
-            "audit": self.journal.healthy and not self.open_writes.owed,
-            "state": await self.state.is_usable(),
+            "audit": self.journal.healthy and not self.write_side.open_writes.owed,
+            "state": await self.store.is_usable(),
             # A gateway without good grants does not start, and a bad file later leaves the last good ones.
             "grants": True,
             "serving": not self.api.draining,
@@ -119,17 +117,16 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
     """
     async with AsyncExitStack() as stack:
         journal = await _open_journal(settings, stack)
-        state = await State.open(settings.state.url.reveal())
-        stack.push_async_callback(state.close)
+        store = await open_store(settings.state.url.reveal(), journal.chain, settings.state.keep)
+        stack.push_async_callback(store.close)
         metrics = Metrics()
         watcher = await watch_grants(settings, journal, metrics)
         keys = await open_keys(settings, lambda: watcher.current.key_urls, utc_now, metrics.alarm, stack)
         registry = Registry(watcher, keys.urls, settings.public_url)
         upstreams = await open_upstreams(settings, registry, metrics.alarm, stack)
-        gateway = _assemble(settings, registry, keys, journal, state, upstreams, metrics)
-        stack.push_async_callback(gateway.tasks.close)
-        stack.push_async_callback(gateway.open_writes.close)
-        await _resume(gateway)
+        gateway = _assemble(settings, registry, keys, journal, store, upstreams, metrics)
+        # What an earlier process left is taken up before anything new can touch its appointments.
+        await gateway.write_side.begin(stack)
         watching = asyncio.create_task(watcher.run())
         stack.push_async_callback(_cancelled, watching)
         # Once more when the ports are closed: a request whose body came late may have begun a write meanwhile.
@@ -137,15 +134,6 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         await _open_ports(settings, gateway, metrics, stack)
         stack.push_async_callback(gateway.drain)
         yield gateway
-
-
-async def _resume(gateway: Gateway) -> None:
-    """Follow the writes that an earlier process left open, before anything new can touch their appointments."""
-    customers = gateway.watcher.current.policy.customers
-    for task in await gateway.tasks.left_open():
-        customer = customers.get(task.customer)
-        followed = customer is not None and gateway.open_writes.resume(task, customer)
-        _log.warning("open write", task=task.id, appointment=task.appointment, followed=followed)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
@@ -181,37 +169,25 @@ def _assemble(
     registry: Registry,
     keys: Keys,
     journal: Journal,
-    state: State,
+    store: Store,
     upstreams: Upstreams,
     metrics: Metrics,
 ) -> Gateway:
     limits = settings.limits
     veil = Pseudonyms(settings.audit.pseudonym_key_id, settings.audit.pseudonym_key.reveal().encode())
-    tasks = TaskBook(state, settings.state.keep, lambda task: _log.error("task not kept", task=task.id))
-
-    def surprise(event: str, record: records.Record) -> None:
-        _log.error("surprise at PKB", alarm=event, task=record["task"], appointment=record["appointment"])
-        metrics.alarm(event)
-
-    open_writes = OpenWrites(
-        upstreams,
-        journal,
-        tasks,
-        utc_now,
-        settles_after=limits.write_settles_after,
-        unresolved_after=limits.unresolved_after.unknown,
-        accepted_after=limits.unresolved_after.accepted,
-        alarm=surprise,
-        veil=veil,
-    )
+    chains = ChainFolder(settings.audit.directory)
+    side = write_side(settings, registry, upstreams, journal, store, chains, veil, metrics)
     answers = Answers(settings.codes_system, settings.public_url, limits.review_hint_after)
     press = TokenPress(settings.public_url, keys.ring, round(settings.tokens.lifetime.total_seconds()))
     issuers = {**foreign_issuers(settings, keys.urls), settings.public_url: press.issuer()}
     rates = Rates(time.monotonic)
     desk = Desk(
         gate=Gate(registry.policy, utc_now, rates),
-        writes=Writes(registry.policy, upstreams, journal, tasks, veil, utc_now, open_writes),
-        looks=Looks(registry.policy, upstreams, journal, tasks, veil, utc_now),
+        writes=side.writes,
+        looks=side.looks,
+        searches=Searches(registry.policy, upstreams, journal, veil, utc_now),
+        # Every node has this key and keeps it for long.
+        cursors=Cursors.of(settings.audit.pseudonym_key.reveal().encode()),
         ledger=journal,
         answers=answers,
         limits=EdgeLimits(
@@ -234,11 +210,11 @@ def _assemble(
     api = Api(
         desk=desk,
         tokens=AccessTokens(issuers, registry.partner_of),
-        token_endpoint=TokenEndpoint(f"{settings.public_url}/oauth2/token", press, registry.registered, state, wait),
+        token_endpoint=TokenEndpoint(f"{settings.public_url}/oauth2/token", press, registry.registered, store, wait),
         documents=Documents(answers, keys.ring, __version__, os.environ.get("PKB_GATEWAY_COMMIT", "unknown"), RELEASED),
         observe=observe,
     )
-    return Gateway(api, registry.watcher, journal, state, tasks, open_writes, keys)
+    return Gateway(api, registry.watcher, journal, store, side, keys)
 
 
 async def _open_ports(settings: Settings, gateway: Gateway, metrics: Metrics, stack: AsyncExitStack) -> None:
@@ -256,7 +232,7 @@ async def _open_ports(settings: Settings, gateway: Gateway, metrics: Metrics, st
     gateway.partner_port = await _listen(runner, listen.host, listen.port, given.partner, stack)
 
     gauges = Gauges(
-        open_writes=gateway.open_writes.__len__,
+        open_writes=gateway.write_side.open_writes.__len__,
         in_flight=lambda: gateway.api.in_flight,
         audit_healthy=lambda: float(gateway.journal.healthy),
         grants_degraded=lambda: float(gateway.watcher.state.degraded),

@@ -15,7 +15,8 @@ from gateway.domain.rules import decide
 from gateway.flow import records
 from gateway.flow.ports import Journal, Sighting, StateUnavailable, Upstream, UpstreamFault
 from gateway.flow.request import Caller, Refused, Shown, same_route
-from gateway.flow.tasks import Task, Tasks
+from gateway.flow.store import Store
+from gateway.flow.tasks import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Looks:
     policy: Callable[[], Policy]
     upstream: Upstream
     journal: Journal
-    tasks: Tasks
+    store: Store
     veil: records.Veil
     clock: Callable[[], datetime]
 
@@ -46,10 +47,11 @@ class Looks:
         """Show a Task to the partner that caused it, at the same customer. Raises JournalUnavailable."""
         policy, now = self.policy(), self.clock()
         try:
-            found = await self.tasks.get(task)
+            filed = await self.store.find(task)
         except StateUnavailable:
             await self._record(caller, None, policy, records.failed(Code.STATE_UNAVAILABLE, now))
             return Refused(Code.STATE_UNAVAILABLE)
+        found = filed.task if filed else None
         if found is None or (found.partner, found.customer) != (caller.partner, caller.customer):
             refusal = Refusal(Code.NOT_FOUND, (*permit.checks, Check("task-of-partner", passed=False)), permit.grant)
             await self._record(caller, None, policy, records.refused(refusal, now))

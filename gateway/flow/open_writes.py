@@ -1,17 +1,21 @@
-"""Writes whose end is still to come: they hold their appointment, and are looked after until they end."""
+"""Writes whose end is still to come: they are looked after until they end, and each end is recorded once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from gateway.domain.appointment import Appointment, Write
+from gateway.domain.codes import Code
 from gateway.domain.grant import Customer, RouteKind
 from gateway.domain.outcome import (
     Accepted,
     Applied,
     Outcome,
+    Rejected,
+    TaskStatus,
     Unknown,
     collateral,
     is_final,
@@ -20,11 +24,12 @@ from gateway.domain.outcome import (
     word,
 )
 from gateway.flow import records
+from gateway.flow.arrears import Arrears
 from gateway.flow.faults import report
 from gateway.flow.ports import Journal, JournalUnavailable, Sighting, StateUnavailable, Upstream, UpstreamFault
-from gateway.flow.tasks import Task, Tasks, keep
-from gateway.flow.traces import recall, trace_of
-from gateway.flow.turns import Key
+from gateway.flow.store import Filed, Phase, Store
+from gateway.flow.tasks import Task
+from gateway.flow.traces import recall
 
 FIRST_LOOK: Final = 0.5
 LONGEST_PAUSE: Final = 60.0
@@ -36,11 +41,8 @@ LOOK_TIME: Final = 10.0
 PAY_PAUSE: Final = 1.0
 """Seconds between two tries to record an outcome that is owed."""
 
-WATCH_PAUSE: Final = 3.0
-"""Seconds between two looks for writes that a person ended."""
-
-REPEATED: Final = ("request_id", "correlation_id", "grant", "grants_digest", "intent", "upstream")
-"""Fields of an outcome's record that are kept with its Task, for whoever records the end in another process."""
+REPEATABLE: Final = frozenset({Code.UPSTREAM_UNAVAILABLE, Code.STATE_UNAVAILABLE})
+"""Ends of a write that was not attempted: its idempotency key is free for another try."""
 
 Told = dict[str, Any]
 """What a read adds to the record of the upstream."""
@@ -48,10 +50,9 @@ Told = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class OpenWrite:
-    """A write that was sent, with all that its later records repeat."""
+    """A write that was or may have been sent, with all that its later records repeat."""
 
-    keys: tuple[Key, ...]
-    customer: Customer
+    task: Task
     command: Write
     before: Appointment
     intent: int
@@ -60,20 +61,38 @@ class OpenWrite:
     accepted: bool
     """Whether PKB said that it took the message; then it may be held for review, and is waited for much longer."""
     record: records.Record
-    """The outcome record as first written."""
+    """What every record of it repeats."""
     upstream: records.Upstream
-    task: Task
     resumed: bool = False
     """Whether another process sent it; then only its Task's trace tells what was wanted."""
+
+    def outcome_record(self, outcome: Outcome, *, recovered: bool, closed: bool = False) -> records.Record:
+        """Tell how it ended, or that this is not known yet."""
+        told = records.ended(outcome, self.intent, self.task.id, self.upstream, recovered=recovered, closed=closed)
+        return {**self.record, **told}
+
+    def told(self, outcome: Outcome, now: datetime, *, closed: bool = False) -> "OpenWrite":
+        """Give it with its Task as an outcome leaves it."""
+        task = replace(
+            self.task,
+            status=task_status(outcome, closed=closed),
+            updated=now,
+            outcome=word(outcome),
+            code=records.outcome_code(outcome),
+            version=outcome.version or None if isinstance(outcome, Applied) else None,
+        )
+        return replace(self, task=task, accepted=isinstance(outcome, Accepted))
 
 
 @dataclass(slots=True)
 class OpenWrites:
-    """The open writes of one process. `clock` gives UTC, `sleep` waits for seconds."""
+    """The open writes that this process looks after. `clock` gives UTC, `sleep` waits for seconds."""
 
     upstream: Upstream
     journal: Journal
-    tasks: Tasks
+    store: Store
+    arrears: Arrears
+    customers: Callable[[], Mapping[str, Customer]]
     clock: Callable[[], datetime]
     settles_after: timedelta
     unresolved_after: timedelta
@@ -83,87 +102,114 @@ class OpenWrites:
     """Told of what PKB changed though nobody asked, with the outcome's record."""
     veil: records.Veil
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    _open: dict[Key, OpenWrite] = field(default_factory=dict)
-    _owed: int = 0
+    _open: dict[str, OpenWrite] = field(default_factory=dict)
+    _owed: set[str] = field(default_factory=set)
+    _minded: set[str] = field(default_factory=set)
+    _on_record: set[str] = field(default_factory=set)
     _running: set[asyncio.Task[None]] = field(default_factory=set)
-    _watcher: asyncio.Task[None] | None = None
-
-    def hold(self, keys: tuple[Key, ...]) -> bool:
-        """Whether an appointment is held, under any of its names, by a write that has not ended."""
-        return any(key in self._open for key in keys)
-
-    def held(self) -> frozenset[Key]:
-        """Name all that is held now."""
-        return frozenset(self._open)
 
     def __len__(self) -> int:
-        """How many writes have not ended."""
-        return len({opened.task.id for opened in self._open.values()})
+        """How many writes this process follows."""
+        return len(self._open)
 
     @property
     def owed(self) -> int:
         """How many outcomes still wait for the audit stream."""
-        return self._owed
+        return len(self._owed)
 
-    def task_of(self, keys: tuple[Key, ...], partner: str, customer: str) -> str | None:
-        """Name the Task that holds an appointment, to the partner who caused it at this customer and to no other."""
-        opened = next((self._open[key] for key in keys if key in self._open), None)
-        if opened is None or (opened.task.partner, opened.task.customer) != (partner, customer):
-            return None
-        return opened.task.id
+    def minds(self, task: str) -> bool:
+        """Whether this process is about to record the end of a write, or has and did not tell the store yet."""
+        return task in self._minded
 
-    async def settle(self, opened: OpenWrite, outcome: Outcome) -> None:
-        """Record an outcome; one that is not final keeps its appointment and is followed."""
+    @property
+    def on_record(self) -> Collection[str]:
+        """Give the ends that are on record, of which the store has still to be told."""
+        return tuple(self._on_record)
+
+    def confirmed(self, tasks: Collection[str]) -> None:
+        """Take note that the store was told."""
+        self._on_record.difference_update(tasks)
+        self._minded.difference_update(tasks)
+
+    async def settle(self, opened: OpenWrite, outcome: Outcome) -> Task:
+        """Record the first outcome of a write; one that is not final is followed. Never raises."""
+        opened = opened.told(outcome, self.clock())
+        record = opened.outcome_record(outcome, recovered=False)
+        self._warn(opened.upstream, record)
+        if is_final(outcome):
+            await self._end(opened.task, outcome, record)
+            return opened.task
+        trace = {**opened.task.trace, "sent_at": opened.sent_at.isoformat(), "accepted": opened.accepted}
+        task = replace(opened.task, trace=trace | {"upstream": opened.upstream.as_record()})
+        opened = replace(opened, task=task)
+        self._open[task.id] = opened
+        paying = await self._record(record, task.id, final=False)
+        await self.arrears.tell(lambda: self.store.open(task))
+        self._start(self._follow(opened, paying))
+        return task
+
+    async def follow(self, filed: Filed) -> None:
+        """Look after a write that another process began and did not see end."""
+        if filed.task.id not in self._open:
+            opened = self.recalled(filed.task)
+            self._open[opened.task.id] = opened
+            await self.arrears.tell(lambda: self.store.open(opened.task))
+            self._start(self._follow(opened, None))
+
+    async def conclude(self, task: Task, outcome: Outcome) -> None:
+        """End a write of which a dead process left no end. Raises StateUnavailable."""
+        ended, record = self.concluded(task, outcome)
+        await self._finish(ended, outcome, record)
+
+    def concluded(self, task: Task, outcome: Outcome) -> tuple[Task, records.Record]:
+        """Give the Task with that end, and the record of it."""
+        opened = self.recalled(task).told(outcome, self.clock())
+        return opened.task, opened.outcome_record(outcome, recovered=True)
+
+    async def find_out(self, task: Task, deadline: float) -> Task:
+        """Look at PKB now, and give the Task as it then is. Raises StateUnavailable."""
+        opened = self._open.get(task.id) or self.recalled(task)
+        outcome, seen = await self._look(opened, deadline)
         if not is_final(outcome):
-            repeated = {name: opened.record[name] for name in REPEATED}
-            opened = replace(opened, task=replace(opened.task, repeated=repeated, trace=self._trace(opened)))
-            self._open |= dict.fromkeys(opened.keys, opened)
-        self._warn(opened.upstream, opened.record)
-        paying = await self._record(opened.record)
-        await keep(self.tasks, opened.task)
-        if not is_final(outcome):
-            self._attend(opened, paying)
+            return task
+        opened = replace(opened, upstream=replace(opened.upstream, **seen)).told(outcome, self.clock())
+        record = opened.outcome_record(outcome, recovered=True)
+        try:
+            mine = await self._finish(opened.task, outcome, record)
+        except StateUnavailable:
+            self._owe(opened.task, outcome, record)
+            raise
+        if mine:
+            self._warn(opened.upstream, record)
+            self._open.pop(task.id, None)
+            return opened.task
+        filed = await self.store.find(task.id)
+        return filed.task if filed else task
 
-    def resume(self, task: Task, customer: Customer) -> bool:
-        """Hold and follow a write that another process sent and did not see end; False where that cannot be.
-
-        A customer that is reached by another route by now is one of those: nothing there proves anything.
-        """
+    def recalled(self, task: Task) -> OpenWrite:
+        """Make a write out of what its Task remembers; one whose sending was never noted may be under way still."""
         trace = task.trace
-        if not trace or trace["route"] != customer.route.name:
-            return False
+        base = trace["record"]
+        sent_at = trace["sent_at"] or self.clock().isoformat()
         command, before = recall(trace["sought"], self.veil, None)
-        opened = OpenWrite(
-            keys=tuple((customer.route.name, name) for name in trace["names"]),
-            customer=customer,
+        status = TaskStatus.IN_PROGRESS if task.status is TaskStatus.REQUESTED else task.status
+        return OpenWrite(
+            task=replace(task, status=status, trace={**trace, "sent_at": sent_at}),
             command=command,
             before=before,
-            intent=trace["record"]["intent"],
-            sent_at=datetime.fromisoformat(trace["sent_at"]),
+            # Tasks of the first releases have both in the record only.
+            intent=trace["intent"] if "intent" in trace else base["intent"],
+            upstream=records.Upstream(**{**(trace.get("upstream") or base["upstream"]), "collateral": ()}),
+            sent_at=datetime.fromisoformat(sent_at),
             accepted=trace["accepted"],
-            record=dict(trace["record"]),
-            upstream=records.Upstream(**{**trace["record"]["upstream"], "collateral": ()}),
-            task=task,
+            record=dict(base),
             resumed=True,
         )
-        self._open |= dict.fromkeys(opened.keys, opened)
-        self._attend(opened, None)
-        return True
 
-    def _attend(self, opened: OpenWrite, paying: asyncio.Task[None] | None) -> None:
-        if self._watcher is None:
-            self._watcher = self._start(self._watch())
-        self._start(self._follow(opened, paying))
-
-    def _trace(self, opened: OpenWrite) -> Mapping[str, object]:
-        return {
-            "route": opened.customer.route.name,
-            "names": [name for _, name in opened.keys],
-            "sent_at": opened.sent_at.isoformat(),
-            "accepted": opened.accepted,
-            "record": opened.record,
-            "sought": trace_of(opened.command, opened.before, self.veil),
-        }
+    async def pay(self, record: records.Record, task: str) -> None:
+        """Record an end that the store has told this process to record."""
+        self._minded.add(task)
+        await self._record({**record, "recovered": True}, task, final=True)
 
     async def close(self) -> None:
         """Stop looking; what is open stays open in the audit stream."""
@@ -177,14 +223,60 @@ class OpenWrites:
         task.add_done_callback(self._running.discard)
         return task
 
-    async def _record(self, record: records.Record) -> asyncio.Task[None] | None:
+    async def _end(self, task: Task, outcome: Outcome, record: records.Record) -> None:
+        """Record an end, or owe it where the store is silent."""
+        try:
+            await self._finish(task, outcome, record)
+        except StateUnavailable:
+            self._owe(task, outcome, record)
+
+    def _owe(self, task: Task, outcome: Outcome, record: records.Record) -> None:
+        self._owed.add(task.id)
+        self._start(self._end_later(task, outcome, {**record, "recovered": True}))
+
+    async def _end_later(self, task: Task, outcome: Outcome, record: records.Record) -> None:
+        while True:
+            await self.sleep(PAY_PAUSE)
+            with contextlib.suppress(StateUnavailable):
+                await self._finish(task, outcome, record, owed=True)
+                return
+
+    async def _finish(self, task: Task, outcome: Outcome, record: records.Record, *, owed: bool = False) -> bool:
+        """Record an end once the store has consented; False where it ended by somebody else.
+
+        Raises StateUnavailable: then the store may have consented all the same, and whoever asked must ask again.
+        """
+        self._minded.add(task.id)
+        mine = await self._consent(task, outcome, record)
+        if owed:
+            self._owed.discard(task.id)
+        if mine:
+            await self._record(record, task.id, final=True)
+        else:
+            self._minded.discard(task.id)
+        return mine
+
+    async def _consent(self, task: Task, outcome: Outcome, record: records.Record) -> bool:
+        """Ask the store whether it is this process that records the end. Raises StateUnavailable."""
+        try:
+            return await self.store.end(task, record, self.journal.chain, free_key=_repeatable(outcome))
+        except StateUnavailable:
+            raise
+        except Exception as fault:
+            report("the end of a write could not be claimed", fault)
+            # Whoever cannot know that he is the only one must not record it.
+            raise StateUnavailable("the store broke off") from fault
+
+    async def _record(self, record: records.Record, task: str, *, final: bool) -> asyncio.Task[None] | None:
         """Record an outcome, or owe it; the answer is who pays."""
-        if await self._recorded(record):
-            return None
-        # What happened has happened. The partner is told the truth and the record is owed; until it is paid
-        # no new write begins.
-        self._owed += 1
-        return self._start(self._pay({**record, "recovered": True}))
+        if not await self._recorded(record):
+            # What happened has happened. The partner is told the truth and the record is owed; until it is paid
+            # no new write begins.
+            self._owed.add(task)
+            return self._start(self._pay({**record, "recovered": True}, task, final=final))
+        if final:
+            self._on_record.add(task)
+        return None
 
     async def _recorded(self, record: records.Record) -> bool:
         try:
@@ -196,11 +288,13 @@ class OpenWrites:
             return False
         return True
 
-    async def _pay(self, record: records.Record) -> None:
+    async def _pay(self, record: records.Record, task: str, *, final: bool) -> None:
         await self.sleep(PAY_PAUSE)
         while not await self._recorded(record):
             await self.sleep(PAY_PAUSE)
-        self._owed -= 1
+        self._owed.discard(task)
+        if final:
+            self._on_record.add(task)
 
     async def _follow(self, opened: OpenWrite, paying: asyncio.Task[None] | None) -> None:
         if paying is not None:
@@ -209,23 +303,51 @@ class OpenWrites:
         pause = FIRST_LOOK
         while True:
             await self.sleep(pause)
-            if not self._holds(opened):
+            if opened.task.id not in self._open:
                 return
             pause = min(2 * pause, LONGEST_PAUSE)
-            outcome, seen = await self._look(opened)
-            limit = self.accepted_after if opened.accepted else self.unresolved_after
-            expired = self.clock() - opened.sent_at >= limit
-            if expired and not is_final(outcome):
-                # What PKB took and no read ever showed is closed as unknown: to call it done would be a guess.
-                outcome = Unknown()
-            if (is_final(outcome) or expired) and await self._end(opened, outcome, seen, closed=expired):
+            if await self._try_to_end(opened):
+                self._open.pop(opened.task.id, None)
                 return
 
-    async def _look(self, opened: OpenWrite) -> tuple[Outcome, Told]:
-        deadline = asyncio.get_running_loop().time() + LOOK_TIME
-        still: Outcome = Accepted() if opened.accepted else Unknown()
+    async def _try_to_end(self, opened: OpenWrite) -> bool:
+        """Look once; True when the write has ended, by this look or by somebody else."""
+        outcome, seen = await self._look(opened, asyncio.get_running_loop().time() + LOOK_TIME)
+        limit = self.accepted_after if opened.accepted else self.unresolved_after
+        closed = self.clock() - opened.sent_at >= limit and not is_final(outcome)
+        if closed:
+            # What PKB took and no read ever showed is closed as unknown: to call it done would be a guess.
+            outcome = Unknown()
         try:
-            sighting = await self.upstream.read(opened.customer, opened.before.id, deadline, fresh=True)
+            if not (is_final(outcome) or closed):
+                return await self._ended_elsewhere(opened.task.id)
+            opened = replace(opened, upstream=replace(opened.upstream, **seen))
+            opened = opened.told(outcome, self.clock(), closed=closed)
+            record = opened.outcome_record(outcome, recovered=True, closed=closed)
+            if await self._finish(opened.task, outcome, record):
+                self._warn(opened.upstream, record)
+        except StateUnavailable:
+            return False
+        return True
+
+    async def _ended_elsewhere(self, task: str) -> bool:
+        try:
+            filed = await self.store.find(task)
+        except StateUnavailable:
+            raise
+        except Exception as fault:  # noqa: BLE001 - the next look may do better
+            report("a look for writes that ended elsewhere broke off", fault)
+            return False
+        return filed is not None and filed.phase is Phase.ENDED
+
+    async def _look(self, opened: OpenWrite, deadline: float) -> tuple[Outcome, Told]:
+        still: Outcome = Accepted() if opened.accepted else Unknown()
+        customer = self.customers().get(opened.task.customer)
+        # Where a customer is reached by another route by now, nothing there proves anything.
+        if customer is None or customer.route.name != opened.upstream.route:
+            return still, {}
+        try:
+            sighting = await self.upstream.read(customer, opened.before.id, deadline, fresh=True)
         except UpstreamFault:
             return still, {}
         except Exception as fault:  # noqa: BLE001 - a look that broke shows nothing; the next one may
@@ -234,7 +356,7 @@ class OpenWrites:
         command, before = opened.command, opened.before
         if opened.resumed and sighting is not None:
             command, before = recall(opened.task.trace["sought"], self.veil, sighting.appointment)
-        outcome, told = self.judge(opened.customer, command, before, sighting, opened.sent_at)
+        outcome, told = self.judge(customer, command, before, sighting, opened.sent_at)
         return (still if isinstance(outcome, Unknown) else outcome), told
 
     def judge(
@@ -259,62 +381,6 @@ class OpenWrites:
         except Exception as fault:  # noqa: BLE001 - whatever it is, the outcome is recorded
             report("an alarm failed", fault)
 
-    async def _end(self, opened: OpenWrite, outcome: Outcome, seen: Told, *, closed: bool) -> bool:
-        """Record the end of a write, unless somebody else has claimed to do it or nobody can tell."""
-        task = replace(
-            opened.task,
-            status=task_status(outcome, closed=closed),
-            outcome=word(outcome),
-            code=records.outcome_code(outcome),
-            version=outcome.version if isinstance(outcome, Applied) else None,
-            updated=self.clock(),
-        )
-        if not await self._claimed(task):
-            return False
-        upstream = replace(opened.upstream, **seen)
-        told = records.ended(outcome, opened.intent, opened.task.id, upstream, recovered=True, closed=closed)
-        record = {**opened.record, **told}
-        self._warn(upstream, record)
-        paying = await self._record(record)
-        if paying is not None:
-            # Until its end is on record a Task stays open in the state file, where a person finds it should we die.
-            await paying
-        await self._let_go(opened, task)
-        return True
 
-    async def _claimed(self, task: Task) -> bool:
-        try:
-            return await self.tasks.claim(task)
-        except StateUnavailable:
-            return False
-        except Exception as fault:  # noqa: BLE001 - whoever cannot know that he is the only one must not end it
-            report("the end of an open write could not be claimed", fault)
-            return False
-
-    async def _let_go(self, ended: OpenWrite, task: Task) -> None:
-        await keep(self.tasks, task)
-        self._open = {key: opened for key, opened in self._open.items() if opened is not ended}
-        if not self._open and self._watcher is not None:
-            self._watcher.cancel()
-            self._watcher = None
-
-    def _holds(self, opened: OpenWrite) -> bool:
-        return self._open.get(opened.keys[0]) is opened
-
-    async def _watch(self) -> None:
-        """Let go of what a person ended: its end is on record already, and only this process does not know."""
-        while True:
-            await self.sleep(WATCH_PAUSE)
-            held = {opened.task.id: opened for opened in self._open.values()}
-            for task in await self._ended_among(held):
-                if self._holds(held[task.id]):
-                    await self._let_go(held[task.id], task)
-
-    async def _ended_among(self, tasks: Iterable[str]) -> Sequence[Task]:
-        try:
-            return await self.tasks.ended(tasks)
-        except StateUnavailable:
-            return ()
-        except Exception as fault:  # noqa: BLE001 - the next look may do better
-            report("a look for writes that a person ended broke off", fault)
-            return ()
+def _repeatable(outcome: Outcome) -> bool:
+    return isinstance(outcome, Rejected) and outcome.code in REPEATABLE

@@ -123,6 +123,11 @@ class Upstream(Protocol):
 class Journal(Protocol):
     """The audit stream."""
 
+    @property
+    def chain(self) -> str:
+        """Name the chain that this process writes."""
+        ...
+
     async def write(self, record: Mapping[str, object], *, essential: bool = False) -> int:
         """Make a record durable and give its number in the chain. Raises JournalUnavailable.
 

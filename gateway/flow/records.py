@@ -58,6 +58,11 @@ def moment(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def read_moment(text: str) -> datetime:
+    """Read what `moment` wrote."""
+    return datetime.fromisoformat(text)
+
+
 def about(caller: Caller, policy: Policy, operation: Operation | None, appointment: str | None) -> Record:
     """Tell who asked for what; every record of a request starts so."""
     return {

@@ -1,5 +1,6 @@
 """A request as the story sees it, and the answers the story can give."""
 
+import asyncio
 from dataclasses import dataclass
 
 from gateway.domain.codes import Code
@@ -79,7 +80,26 @@ class Taken:
     task: str
 
 
-Answer = Shown | Taken | Refused
+@dataclass(frozen=True, slots=True)
+class Unshown:
+    """The write is done, but its appointment is not for this partner to read now, or cannot be read."""
+
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The answer that the same request had before."""
+
+    answer: Shown | Unshown | Taken | Refused
+
+
+Answer = Shown | Unshown | Taken | Refused | Replayed
+
+
+def milliseconds_since(received: float) -> int:
+    """Tell how long ago a time of the running event loop was."""
+    return round(1000 * (asyncio.get_running_loop().time() - received))
 
 
 def same_route(customer: Customer, policy: Policy) -> bool:

@@ -14,6 +14,10 @@ Key = tuple[str, str]
 """Route and appointment id, or route and placer id: every path leads to the same appointment."""
 
 
+LEASE_SECONDS = 6.0
+"""How long a node that no longer says that it lives keeps its writes."""
+
+
 class Phase(StrEnum):
     """How far a write has come."""
 
@@ -117,10 +121,6 @@ class Store(Protocol):
 
     async def find(self, task: str) -> Filed | None:
         """Find a write."""
-        ...
-
-    async def mine(self) -> Sequence[Filed]:
-        """Give the writes of this node that have not ended."""
         ...
 
     async def renew(self) -> bool:

@@ -17,7 +17,7 @@ from gateway.domain.appointment import (
     Status,
     Write,
 )
-from gateway.domain.grant import Coding
+from gateway.domain.grant import Coding, Operation
 from gateway.flow.records import Veil
 
 Trace = Mapping[str, Any]
@@ -52,11 +52,35 @@ def trace_of(command: Write, before: Appointment, veil: Veil) -> Trace:
             assert_never(unexpected)
 
 
+def trace_of_record(intent: Mapping[str, Any]) -> Trace:
+    """Make out the same from an intent's record, as far as it goes: participants are not in it (None)."""
+    facts, change = intent["facts"], intent["change"]
+    told: dict[str, Any] = {
+        "id": intent["appointment"],
+        "version": intent["upstream"]["version_before"],
+        "status": facts["status"],
+        "labels": facts["labels"],
+        "specialties": [coding.partition("|")[::2] for coding in facts["specialties"]],
+        "participants": None,
+        "comment": _wanted(change, "comment"),
+    }
+    if intent["operation"] == Operation.CANCEL.value:
+        return {**told, "cancel": intent["reason"]}
+    return {
+        **told,
+        "start": _wanted(change, "start"),
+        "end": _wanted(change, "end"),
+        "location": _wanted(change, "location"),
+        "managementUrl": "managementUrl" in change,
+    }
+
+
 def recall(trace: Trace, veil: Veil, after: Appointment | None) -> tuple[Write, Appointment]:
     """Give the command and the copy before it, as far as `after` shows the texts that were remembered."""
     locations = after.locations if after else ()
     shown = after.participants if after else ()
-    same_people = [_hidden(display, veil) for display in shown] == trace["participants"]
+    people = trace["participants"]
+    same_people = people is None or [_hidden(display, veil) for display in shown] == people
     before = Appointment(
         id=trace["id"],
         version=trace["version"],
@@ -81,6 +105,10 @@ def recall(trace: Trace, veil: Veil, after: Appointment | None) -> tuple[Write, 
         management_url=_ANOTHER_TEXT if trace["managementUrl"] else None,
     )
     return change, before
+
+
+def _wanted(change: Mapping[str, Any], name: str) -> Any:
+    return change[name]["after"] if name in change else None
 
 
 def _hidden(text: str | None, veil: Veil) -> Mapping[str, object] | None:

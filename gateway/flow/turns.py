@@ -1,4 +1,4 @@
-"""One write at a time to one appointment, whatever path it came by."""
+"""One write at a time to one appointment in this process, whatever path it came by; the store sees to the others."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,8 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-Key = tuple[str, str]
-"""Route and appointment id, or route and placer id: every path leads to the same appointment."""
+from gateway.flow.store import Key
 
 
 class Place(IntEnum):

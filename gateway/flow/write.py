@@ -1,34 +1,26 @@
-"""The story of one write, from the turn to the answer.
+"""The story of one write, from its idempotency key to the answer.
 
-Read `Writes._carry_out` and `Writes._send` top to bottom; they alone decide the order of things.
+Read `Writes._once`, `_in_line`, `_decide` and `_send` in this order; they alone decide the order of things.
 """
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, assert_never
 
-from gateway.domain.appointment import Appointment, Write
+from gateway.domain.appointment import Appointment
 from gateway.domain.codes import Code
 from gateway.domain.decision import Check, Decision, Permit, Refusal
-from gateway.domain.grant import Customer, Policy, RouteKind
-from gateway.domain.outcome import (
-    Accepted,
-    Applied,
-    Outcome,
-    Rejected,
-    TaskStatus,
-    Unknown,
-    can_be_seen,
-    task_status,
-    word,
-)
+from gateway.domain.grant import Policy
+from gateway.domain.outcome import Accepted, Applied, Outcome, Rejected, Unknown, can_be_seen
 from gateway.domain.rules import decide
 from gateway.flow import records
+from gateway.flow.arrears import Arrears
 from gateway.flow.faults import report
 from gateway.flow.open_writes import OpenWrite, OpenWrites
+from gateway.flow.orders import Once, Order, Permitted
+from gateway.flow.places import Places, Stand
 from gateway.flow.ports import (
     Acknowledged,
     Doubt,
@@ -37,58 +29,40 @@ from gateway.flow.ports import (
     NotSent,
     Sender,
     Sighting,
+    StateUnavailable,
     Turned,
     Upstream,
     UpstreamFault,
     Written,
 )
-from gateway.flow.request import Answer, Caller, Refused, Shown, Taken, same_route
-from gateway.flow.tasks import Task, Tasks, keep
-from gateway.flow.turns import Key, Place, Turns
-
-PATIENCE: Final = 2.0
-"""Seconds a second write to one appointment waits for the first."""
+from gateway.flow.replays import Replays
+from gateway.flow.request import Answer, Refused, Shown, Taken, milliseconds_since, same_route
+from gateway.flow.store import KeyIsKnown, KeyIsNew, KeyIsOthers, Phase, Store
+from gateway.flow.tasks import Task
 
 READ_BACK_SHARE: Final = 0.3
 """The part of the time left that a write leaves for reading back, should its answer prove nothing."""
 
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A command for one appointment, the caller who gave it, and the version it was meant for."""
-
-    caller: Caller
-    customer: Customer
-    """As the gate saw it."""
-    appointment: str
-    command: Write
-    expected_version: str | None
-    task: str
-    """The id its Task will have, minted first."""
-    control_id: str
-    """The number its message will have where PKB is sent messages (MSH-10)."""
+Fence = Callable[[], bool]
+_Attempt = tuple[Outcome, Sighting | None, records.Upstream]
 
 
 @dataclass(frozen=True, slots=True)
-class _Permitted:
-    """An order with all that its decision saw."""
+class _Judged:
+    """A decision and all that it saw."""
 
-    order: Order
+    decision: Decision
     policy: Policy
-    permit: Permit
-    sighting: Sighting
     now: datetime
+    seen: Appointment | None
 
-    @property
-    def before(self) -> Appointment:
-        return self.sighting.appointment
-
-    @property
-    def upstream(self) -> records.Upstream:
-        """What is on record before PKB answered."""
-        route = self.order.customer.route
-        number = self.order.control_id if route.kind is RouteKind.HL7 else None
-        return records.Upstream(route.name, self.before.version, control_id=number)
+    def busy(self) -> "_Judged":
+        """Give the refusal of a write that must not begin now, to those who may know that the appointment exists."""
+        decision = self.decision
+        if isinstance(decision, Refusal) and (decision.facts is None or decision.code is Code.NOT_FOUND):
+            return self
+        checks = (*decision.checks, Check("appointment-free", passed=False))
+        return replace(self, decision=Refusal(Code.APPOINTMENT_BUSY, checks, decision.grant, decision.facts))
 
 
 @dataclass(slots=True)
@@ -98,12 +72,15 @@ class Writes:
     policy: Callable[[], Policy]
     upstream: Upstream
     journal: Journal
-    tasks: Tasks
+    store: Store
+    arrears: Arrears
     veil: records.Veil
     clock: Callable[[], datetime]
     open_writes: OpenWrites
-    patience: float = PATIENCE
-    turns: Turns = field(default_factory=Turns)
+    replays: Replays
+    places: Places
+    leave: Callable[[], Fence]
+    """Gives a pass to write: whether it is still good is asked at the last moment before a byte leaves."""
     running: set[asyncio.Task[Answer]] = field(default_factory=set)
 
     async def run(self, order: Order) -> Answer:
@@ -119,84 +96,136 @@ class Writes:
             await asyncio.gather(*self.running, return_exceptions=True)
 
     async def _carry_out(self, order: Order) -> Answer:
-        key = (order.customer.route.name, order.appointment)
-        async with AsyncExitStack() as held:
-            place = await held.enter_async_context(self.turns.take(key, self.patience))
-            # A copy read while a write was open may be older than its end; a message has no If-Match to tell.
-            busy = self.open_writes.held()
+        try:
+            async with self.places.stand() as stand:
+                if order.once is None:
+                    return await self._in_line(order, stand)
+                return await self._once(order, order.once, stand)
+        except StateUnavailable:
+            return await self._turn_away(order, Code.STATE_UNAVAILABLE)
+
+    async def _once(self, order: Order, once: Once, stand: Stand) -> Answer:
+        """Step 14: of the same requests only the first goes on."""
+        try:
+            claim = await self.store.claim_key(order.caller.partner, once.key, once.fingerprint, order.task)
+            match claim:
+                case KeyIsNew():
+                    return await self._in_line(order, stand)
+                case KeyIsOthers():
+                    return await self._turn_away(order, Code.IDEMPOTENCY_KEY_REUSED)
+                case KeyIsKnown(filed=filed):
+                    if filed is None or filed.phase in {Phase.HELD, Phase.SENT}:
+                        return await self._turn_away(order, Code.REQUEST_IN_PROGRESS)
+                    return await self.replays.answer(order.caller, order.customer, filed)
+                case unexpected:
+                    assert_never(unexpected)
+        finally:
+            # What is filed answers for its key itself. A key that another write has is not touched by this.
+            if not stand.filed:
+                await self.arrears.tell(lambda: self.store.free_key(order.task))
+
+    async def _in_line(self, order: Order, stand: Stand) -> Answer:
+        """Steps 15 to 17: wait for the appointment's turn, read it, and decide on what was read in that turn."""
+        keys = order.keys(None)
+        while True:
+            for key in keys:
+                await stand.enter(key)
             try:
                 sighting = await self._read(order)
-                keys = _keys(order, sighting)
-                if place and len(keys) > 1:
-                    place = await held.enter_async_context(self.turns.take(keys[1], self.patience))
-                    if place is Place.AFTER_WAITING:
-                        sighting = await self._read(order)
             except UpstreamFault as fault:
-                return await self._fail(order, fault)
-            mine = bool(place) and keys == _keys(order, sighting)
-            return await self._decide(order, sighting, keys, free=mine and busy.isdisjoint(keys))
+                return await self._turn_away(order, fault.code, fault.status)
+            names = order.keys(sighting)
+            current = names == keys or await stand.joins(names[1:])
+            keys = names
+            # What was read before a turn began may be older than the write that had the turn before.
+            if current or not stand.has_time:
+                answer = await self._decide(order, sighting, stand, free=current and stand.free)
+                if answer is not None:
+                    return answer
 
-    async def _decide(self, order: Order, sighting: Sighting | None, keys: tuple[Key, ...], *, free: bool) -> Answer:
-        # From here to the intent nothing waits but the journal: this is the decision under the grants now in force,
-        # on the facts just read.
+    async def _decide(self, order: Order, sighting: Sighting | None, stand: Stand, *, free: bool) -> Answer | None:
+        """Decide, and carry out what is permitted; None where somebody else took the appointment meanwhile."""
+        judged = self._judge(order, sighting)
+        if not free:
+            judged = judged.busy()
+        if isinstance(judged.decision, Refusal):
+            return await self._refuse(order, judged, stand)
+        begun = await self._begin(order, sighting, judged, stand)
+        if isinstance(begun, tuple):
+            return await self._send(*begun)
+        if begun is None and not stand.has_time:
+            return await self._refuse(order, judged.busy(), stand)
+        return begun
+
+    def _judge(self, order: Order, sighting: Sighting | None) -> _Judged:
         policy, now = self.policy(), self.clock()
         seen = sighting.appointment if sighting and same_route(order.customer, policy) else None
         decision = decide(order.caller.who, order.command, seen, policy, now, order.expected_version)
-        if _within_reach(decision) and (not free or self.open_writes.hold(keys)):
-            own = self.open_writes.task_of(keys, order.caller.partner, order.caller.customer)
-            return replace(await self._refuse(order, _busy(decision), seen, policy, now), task=own)
-        match decision:
-            case Refusal():
-                return await self._refuse(order, decision, seen, policy, now)
-            case Permit():
-                assert sighting is not None, "a permit has seen the appointment"
-                return await self._send(_Permitted(order, policy, decision, sighting, now))
-            case unexpected:
-                assert_never(unexpected)
+        return _Judged(decision, policy, now, seen)
+
+    async def _begin(
+        self, order: Order, sighting: Sighting | None, judged: _Judged, stand: Stand
+    ) -> tuple[Permitted, int] | Refused | None:
+        """Take the appointment, decide again, and make the intent durable; what comes to no intent is let go of."""
+        intent = None
+        try:
+            if not await stand.hold(_permitted(order, judged, sighting).task(self.veil, None), self.journal.chain):
+                return None
+            # From here to the intent nothing waits but the journal: this is the decision under the grants now in
+            # force, on the facts just read.
+            judged = self._judge(order, sighting)
+            if isinstance(judged.decision, Refusal):
+                return await self._refuse(order, judged, stand)
+            case = _permitted(order, judged, sighting)
+            if self.open_writes.owed:
+                raise JournalUnavailable("an outcome waits to be recorded")
+            intent = await self.journal.write(case.intent(self.veil))
+            return case, intent
+        finally:
+            if stand.filed and intent is None:
+                stand.filed = False
+                await self.arrears.tell(lambda: self.store.drop(order.task))
 
     async def _read(self, order: Order) -> Sighting | None:
         return await self.upstream.read(order.customer, order.appointment, order.caller.deadline, fresh=True)
 
-    async def _send(self, case: _Permitted) -> Answer:
-        intent = await self._intend(case)
+    async def _send(self, case: Permitted, intent: int) -> Answer:
         # From here on nothing raises: an intent on disk gets an outcome.
-        task = _requested(case.order, case.now)
-        await keep(self.tasks, task)
-        sent_at = self.clock()
-        task = replace(task, status=TaskStatus.IN_PROGRESS, updated=sent_at)
-        await keep(self.tasks, task)
-        outcome, after, upstream = await self._attempt(case, sent_at)
-        opened = self._told(case, intent, task, outcome, upstream)
+        task = case.task(self.veil, intent)
+        fence = self.leave()
+        if await self._may_send(task):
+            sent_at = self.clock()
+            outcome, after, upstream = await self._attempt(case, sent_at, fence)
+        else:
+            outcome, after, upstream = Rejected(Code.STATE_UNAVAILABLE), None, case.upstream
+        opened = self._told(case, intent, task, upstream)
         await self.open_writes.settle(opened, outcome)
         return _answer(case.order, outcome, after)
 
-    async def _intend(self, case: _Permitted) -> int:
-        if self.open_writes.owed:
-            raise JournalUnavailable("an outcome waits to be recorded")
-        order = case.order
-        return await self.journal.write(
-            {
-                **records.about(order.caller, case.policy, order.command.operation, order.appointment),
-                **records.intent(case.permit, case.now, order.task, order.command, case.before, self.veil),
-                "patient": records.patient_of(case.before, case.order.customer, self.veil),
-                "upstream": case.upstream.as_record(),
-            }
-        )
-
-    async def _attempt(self, case: _Permitted, sent_at: datetime) -> tuple[Outcome, Sighting | None, records.Upstream]:
+    async def _may_send(self, task: Task) -> bool:
         try:
-            return await self._write(case, sent_at)
+            return await self.store.send(task)
+        except StateUnavailable:
+            return False
+        except Exception as fault:  # noqa: BLE001 - without permission nothing is sent, and that is an outcome too
+            report("the store did not say whether a write may be sent", fault)
+            return False
+
+    async def _attempt(self, case: Permitted, sent_at: datetime, fence: Fence) -> _Attempt:
+        try:
+            return await self._write(case, sent_at, fence)
         except (Exception, asyncio.CancelledError) as fault:  # noqa: BLE001 - it proves nothing about PKB, so it is doubt
             report("a write broke off", fault)
             return Unknown(), None, case.upstream
 
-    async def _write(self, case: _Permitted, sent_at: datetime) -> tuple[Outcome, Sighting | None, records.Upstream]:
+    async def _write(self, case: Permitted, sent_at: datetime, fence: Fence) -> _Attempt:
         """Send the one message and find out what became of it."""
         order = case.order
         deadline = order.caller.deadline
         left = max(0.0, deadline - asyncio.get_running_loop().time())
         upstream = case.upstream
-        sender = Sender(order.caller.partner, case.permit.grant.hl7_alias, order.control_id, sent_at)
+        alias = case.permit.grant.hl7_alias
+        sender = Sender(order.caller.partner, alias, order.control_id, sent_at, fence)
         answer = await self.upstream.write(
             order.customer, order.command, case.sighting, deadline - READ_BACK_SHARE * left, sender=sender
         )
@@ -220,9 +249,7 @@ class Writes:
             case unexpected:
                 assert_never(unexpected)
 
-    async def _read_back(
-        self, case: _Permitted, upstream: records.Upstream, ended_at: datetime
-    ) -> tuple[Outcome, Sighting | None, records.Upstream]:
+    async def _read_back(self, case: Permitted, upstream: records.Upstream, ended_at: datetime) -> _Attempt:
         try:
             after = await self._read(case.order)
         except UpstreamFault:
@@ -234,54 +261,30 @@ class Writes:
         outcome, told = self.open_writes.judge(order.customer, order.command, case.before, after, ended_at)
         return outcome, after, replace(upstream, **told)
 
-    def _told(
-        self,
-        case: _Permitted,
-        intent: int,
-        task: Task,
-        outcome: Outcome,
-        upstream: records.Upstream,
-    ) -> OpenWrite:
-        order, now = case.order, self.clock()
-        record = {
-            **records.about(order.caller, case.policy, order.command.operation, order.appointment),
-            **records.decided(case.permit, case.now),
-            "reason": records.reason(order.command),
-            "patient": records.patient_of(case.before, case.order.customer, self.veil),
-            **records.ended(outcome, intent, order.task, upstream, recovered=False, closed=False),
-            "duration_ms": _milliseconds_since(order.caller.received),
-        }
-        ended = replace(
-            task,
-            status=task_status(outcome),
-            updated=now,
-            outcome=word(outcome),
-            code=records.outcome_code(outcome),
-            version=outcome.version if isinstance(outcome, Applied) else None,
-        )
+    def _told(self, case: Permitted, intent: int, task: Task, upstream: records.Upstream) -> OpenWrite:
+        order = case.order
         return OpenWrite(
-            keys=_keys(order, case.sighting),
-            customer=case.order.customer,
+            task=task,
             command=order.command,
             before=case.before,
             intent=intent,
-            sent_at=now,
-            accepted=isinstance(outcome, Accepted),
-            record=record,
+            sent_at=self.clock(),
+            accepted=False,
+            record={**case.repeated(self.veil), "duration_ms": milliseconds_since(order.caller.received)},
             upstream=upstream,
-            task=ended,
         )
 
-    async def _refuse(
-        self, order: Order, refusal: Refusal, seen: Appointment | None, policy: Policy, now: datetime
-    ) -> Refused:
-        patient = records.patient_of(seen, order.customer, self.veil)
-        await self._record(order, policy, {**records.refused(refusal, now), "patient": patient})
-        return Refused(refusal.code, refusal.detail)
+    async def _refuse(self, order: Order, judged: _Judged, stand: Stand) -> Refused:
+        refusal = judged.decision
+        assert isinstance(refusal, Refusal), "only a refusal is refused"
+        patient = records.patient_of(judged.seen, order.customer, self.veil)
+        await self._record(order, judged.policy, {**records.refused(refusal, judged.now), "patient": patient})
+        own = _own_task(order, stand) if refusal.code is Code.APPOINTMENT_BUSY else None
+        return Refused(refusal.code, refusal.detail, task=own)
 
-    async def _fail(self, order: Order, fault: UpstreamFault) -> Refused:
-        await self._record(order, self.policy(), records.failed(fault.code, self.clock(), fault.status))
-        return Refused(fault.code)
+    async def _turn_away(self, order: Order, code: Code, status: int | None = None) -> Refused:
+        await self._record(order, self.policy(), records.failed(code, self.clock(), status))
+        return Refused(code)
 
     async def _record(self, order: Order, policy: Policy, told: records.Record) -> None:
         await self.journal.write(
@@ -289,44 +292,23 @@ class Writes:
                 **records.about(order.caller, policy, order.command.operation, order.appointment),
                 **told,
                 "reason": records.reason(order.command),
-                "duration_ms": _milliseconds_since(order.caller.received),
+                "duration_ms": milliseconds_since(order.caller.received),
             }
         )
 
 
-def _keys(order: Order, sighting: Sighting | None) -> tuple[Key, ...]:
-    """Name what a write holds: the appointment by its id and, where HL7 knows it by another name, by that too."""
-    route = order.customer.route.name
-    own = (route, order.appointment)
-    placer = sighting.appointment.placer_id if sighting else None
-    # A slash is in no resource id, so a placer id cannot be taken for one.
-    return (own,) if placer is None else (own, (route, f"placer/{placer}"))
+def _permitted(order: Order, judged: _Judged, sighting: Sighting | None) -> Permitted:
+    assert isinstance(judged.decision, Permit), "what was refused does not get here"
+    assert sighting is not None, "a permit has seen the appointment"
+    return Permitted(order, judged.policy, judged.decision, sighting, judged.now)
 
 
-def _within_reach(decision: Decision) -> bool:
-    """Whether the partner may know that the appointment exists; only then may it learn that it is busy."""
-    if isinstance(decision, Permit):
-        return True
-    return decision.facts is not None and decision.code is not Code.NOT_FOUND
-
-
-def _busy(decision: Decision) -> Refusal:
-    checks = (*decision.checks, Check("appointment-free", passed=False))
-    return Refusal(Code.APPOINTMENT_BUSY, checks, decision.grant, decision.facts)
-
-
-def _requested(order: Order, now: datetime) -> Task:
-    caller = order.caller
-    return Task(
-        order.task,
-        caller.partner,
-        caller.customer,
-        order.appointment,
-        order.command.operation,
-        TaskStatus.REQUESTED,
-        now,
-        now,
-    )
+def _own_task(order: Order, stand: Stand) -> str | None:
+    """Name the Task that holds an appointment, to the partner who caused it at this customer and to no other."""
+    holder = stand.open_holder
+    if holder is None or (holder.task.partner, holder.task.customer) != (order.caller.partner, order.caller.customer):
+        return None
+    return holder.task.id
 
 
 def _answer(order: Order, outcome: Outcome, after: Sighting | None) -> Answer:
@@ -342,7 +324,3 @@ def _answer(order: Order, outcome: Outcome, after: Sighting | None) -> Answer:
             return Refused(Code.OUTCOME_UNKNOWN, task=order.task)
         case unexpected:
             assert_never(unexpected)
-
-
-def _milliseconds_since(received: float) -> int:
-    return round(1000 * (asyncio.get_running_loop().time() - received))

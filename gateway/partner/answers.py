@@ -78,6 +78,10 @@ class Answers:
             case Preference.OPERATION_OUTCOME:
                 return _fhir(200, _information("The change is visible in PKB."), tagged)
 
+    def done(self, headers: Headers) -> web.Response:
+        """Answer that a write is done, where its appointment cannot be shown."""
+        return web.Response(status=200, headers=headers)
+
     def accepted(self, customer: str, task: str, headers: Headers) -> web.Response:
         """Answer that PKB took a write whose effect cannot be seen yet."""
         body = _information("PKB accepted the message. Follow the Task at Content-Location until it ends.")

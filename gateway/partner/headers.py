@@ -3,6 +3,7 @@
 Two lines of a header that decides something are refused: proxies and servers differ in which one counts.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -203,6 +204,17 @@ def content_type_fits(content_type: str | None, media: Media) -> bool:
         return False
     parameters = parsed[1]
     return parameters.get("charset", "utf-8").lower() == "utf-8" and parameters.get("fhirversion", "4.0") == "4.0"
+
+
+def fingerprint(method: str, path: str, content_type: str | None, version: str | None, body: bytes) -> str:
+    """Hash what makes a repetition the same request: SHA-256, in hex; `version` is the one of If-Match."""
+    media = _read_media(content_type or "")
+    parts = [method, path, media[0] if media else "", "" if version is None else f"={version}"]
+    digest = hashlib.sha256()
+    for part in (*(part.encode() for part in parts), body):
+        # With its length before it no part can pass for the end of another.
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
 
 
 def _read_media(text: str) -> tuple[str, dict[str, str]] | None:

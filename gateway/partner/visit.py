@@ -10,17 +10,27 @@ from gateway.domain.codes import Code
 from gateway.domain.grant import Operation, Policy
 from gateway.flow import records
 from gateway.flow.gate import Admitted, Barred
+from gateway.flow.orders import Once, Order
 from gateway.flow.ports import JournalUnavailable
-from gateway.flow.request import Caller, Refused, Shown, Taken, TokenFacts
+from gateway.flow.request import Answer, Caller, Refused, Replayed, Shown, Taken, TokenFacts, Unshown
 from gateway.flow.tasks import Task
-from gateway.flow.write import Order
 from gateway.partner.access_tokens import Identity
 from gateway.partner.answers import Headers, rate_headers
 from gateway.partner.arrival import Arrival, Gone, TimedOut, TooLarge, read_body
 from gateway.partner.desk import Desk, Stop
-from gateway.partner.headers import Media, Preference, accepts_fhir, content_type_fits, preference, read_if_match
+from gateway.partner.headers import (
+    Media,
+    Preference,
+    accepts_fhir,
+    content_type_fits,
+    fingerprint,
+    preference,
+    read_if_match,
+)
+from gateway.partner.search import Pairs
+from gateway.partner.searchset import bundle, search
 from gateway.partner.table import Match, Name, Route
-from gateway.partner.target import Malformed
+from gateway.partner.target import Malformed, read_form
 from gateway.partner.wire import Misfit, read_command
 
 
@@ -77,6 +87,8 @@ class Visit:
 
     async def _serve(self, caller: Caller, entered: Admitted, quotas: Headers) -> web.StreamResponse:
         self._check_head()
+        if self.route.name is Name.SEARCH:
+            return await self._search(caller, entered, quotas)
         assert self.matched.resource is not None, "every route with a scope letter names a resource"
         resource = self.matched.resource
         match self.route.name:
@@ -94,16 +106,33 @@ class Visit:
                 return await self._write(caller, entered, resource, quotas)
         raise AssertionError(f"{self.route.name} has no handler")
 
+    async def _search(self, caller: Caller, entered: Admitted, quotas: Headers) -> web.StreamResponse:
+        found = await search(self.desk, caller, entered, await self._asked())
+        if isinstance(found, Refused):
+            return await self._told(found, quotas)
+        # What a search leaves out is as little to be told by a stopwatch as what a not-found stands for.
+        await self._keep_time()
+        return bundle(found, quotas)
+
+    async def _asked(self) -> Pairs:
+        if self.route.queries:
+            return self.came.target.query
+        form = read_form(await self._body())
+        if isinstance(form, Malformed):
+            raise Stop(Code.INVALID_PARAMETER, form.reason)
+        return form
+
     def _check_head(self) -> None:
         """Step 11, but for the length of a body that did not say it."""
         head = self.came.head
         if not accepts_fhir(head.accept):
             raise Stop(Code.NOT_ACCEPTABLE)
-        if self.route.writes and (head.encoded or not content_type_fits(head.content_type, Media.FHIR)):
+        media = self.route.media or (Media.FHIR if self.route.writes else None)
+        if media is not None and (head.encoded or not content_type_fits(head.content_type, media)):
             raise Stop(Code.UNSUPPORTED_MEDIA_TYPE)
         if head.content_length is not None and head.content_length > self.desk.limits.body:
             raise Stop(Code.BODY_TOO_LARGE, f"At most {self.desk.limits.body} bytes are taken.")
-        if self.came.target.query:
+        if self.came.target.query and not self.route.queries:
             raise Stop(Code.INVALID_PARAMETER, "This path takes no query parameters.")
 
     async def _write(self, caller: Caller, entered: Admitted, resource: str, quotas: Headers) -> web.StreamResponse:
@@ -111,11 +140,10 @@ class Visit:
         expected = read_if_match(head.if_match) if head.if_match is not None else None
         if isinstance(expected, Malformed):
             raise Stop(Code.INVALID_PARAMETER, f"If-Match: {expected.reason}")
-        if head.idempotency_key is not None:
-            raise Stop(Code.INVALID_PARAMETER, "Idempotency-Key is not supported here. Send the request without it.")
         (operation,) = self.route.operations
         required = entered.permit.grant.patient_required
-        command = read_command(operation, await self._body(), patient_required=required)
+        body = await self._body()
+        command = read_command(operation, body, patient_required=required)
         if isinstance(command, Misfit):
             raise Stop(command.code, command.detail, expression=command.expression)
         order = Order(
@@ -126,9 +154,18 @@ class Visit:
             expected,
             task=self.desk.new_id(),
             control_id=self.desk.new_control_id(),
+            once=self._once(expected, body),
         )
         answer = await self.desk.writes.run(order)
         return await self._told(answer, quotas)
+
+    def _once(self, version: str | None, body: bytes) -> Once | None:
+        """Tell a repetition of this request from another one with the same key, where the partner gave a key."""
+        head = self.came.head
+        if head.idempotency_key is None:
+            return None
+        path = self.came.target.path
+        return Once(head.idempotency_key, fingerprint(self.request.method, path, head.content_type, version, body))
 
     async def _body(self) -> bytes:
         limits = self.desk.limits
@@ -142,9 +179,13 @@ class Visit:
             case TimedOut() | Gone():
                 raise Stop(Code.REQUEST_TIMEOUT)
 
-    async def _told(self, answer: Shown | Taken | Refused | Task, quotas: Headers) -> web.StreamResponse:
+    async def _told(self, answer: Answer | Task, quotas: Headers) -> web.StreamResponse:
         answers, customer = self.desk.answers, self.matched.customer or ""
         match answer:
+            case Replayed(answer=again):
+                return await self._told(again, {**quotas, "Idempotent-Replayed": "true"})
+            case Unshown():
+                return answers.done(quotas)
             case Shown(sighting=sighting):
                 return answers.appointment(sighting, self._preference(), quotas)
             case Taken(task=task):

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,22 +11,27 @@ from gateway.domain.appointment import Appointment, Cancel, Status, Write
 from gateway.domain.codes import Code
 from gateway.domain.grant import Customer, Policy
 from gateway.domain.pseudonym import Pseudonyms
+from gateway.flow.arrears import Arrears
+from gateway.flow.caretaker import Caretaker
+from gateway.flow.chains import Told
 from gateway.flow.look import Looks
 from gateway.flow.open_writes import OpenWrites
+from gateway.flow.orders import Order
+from gateway.flow.places import Places
 from gateway.flow.ports import (
     Doubt,
     JournalUnavailable,
     Sender,
     Sighting,
-    StateUnavailable,
     UpstreamFault,
     WriteAnswer,
     Written,
 )
+from gateway.flow.replays import Replays
 from gateway.flow.request import Answer, Caller, TokenFacts
-from gateway.flow.tasks import Task
-from gateway.flow.write import Order, Writes
+from gateway.flow.write import Writes
 from tests import makers
+from tests.flow.shelf import Shelf
 
 ROUTE = makers.BOX.name
 BROKEN = Doubt("broken off")
@@ -83,6 +88,7 @@ class Paper:
     full: bool = False
     full_for: frozenset[str] = frozenset()
     torn: Exception | None = None
+    chain: str = "chain-1"
 
     async def write(self, record: Mapping[str, object], *, essential: bool = False) -> int:
         await asyncio.sleep(0)
@@ -90,7 +96,8 @@ class Paper:
             raise JournalUnavailable("full")
         if self.torn is not None and record["event"] == "outcome":
             raise self.torn
-        self.written.append(json.loads(json.dumps(record)))
+        place = {"chain": self.chain, "seq": len(self.written) + 1}
+        self.written.append({**json.loads(json.dumps(record)), **place})
         self.essential.append(essential)
         return len(self.written)
 
@@ -108,47 +115,34 @@ class Paper:
 
 
 @dataclass
-class Drawer:
-    """Where Tasks are kept."""
+class Folder:
+    """The chains in the audit folder."""
 
-    kept: list[Task] = field(default_factory=list)
-    jammed: Exception | None = None
-    down: bool = False
-    torn: Exception | None = None
-    """What claims and looks for ended Tasks raise."""
-    claims: dict[str, str] = field(default_factory=dict)
-    """By whom the end of a Task is recorded."""
-    elsewhere: list[Task] = field(default_factory=list)
-    """What a person ended in another process."""
+    papers: dict[str, Paper] = field(default_factory=dict)
+    dead: set[str] = field(default_factory=set)
 
-    async def put(self, task: Task) -> None:
+    def is_dead(self, chain: str) -> bool:
+        return chain in self.dead
+
+    async def told(self, chain: str, task: str) -> Told | None:
         await asyncio.sleep(0)
-        if self.jammed is not None:
-            raise self.jammed
-        self.kept.append(task)
+        if chain not in self.papers:
+            return None
+        records = [record for record in self.papers[chain].written if record.get("task") == task]
+        intents = [record["seq"] for record in records if record["event"] == "intent"]
+        outcomes = [record for record in records if record["event"] == "outcome"]
+        ended = any(record["final"] for record in outcomes)
+        return Told(intents[0] if intents else None, outcomes[-1]["outcome"] if outcomes else None, ended)
 
-    async def get(self, task: str) -> Task | None:
-        if self.down:
-            raise StateUnavailable("down")
-        return next((kept for kept in reversed(self.kept) if kept.id == task), None)
-
-    async def claim(self, task: Task) -> bool:
-        if self.down:
-            raise StateUnavailable("down")
-        if self.torn is not None:
-            raise self.torn
-        return self.claims.setdefault(task.id, "process") == "process"
-
-    async def ended(self, tasks: Iterable[str]) -> Sequence[Task]:
-        if self.down:
-            raise StateUnavailable("down")
-        if self.torn is not None:
-            raise self.torn
-        return [task for task in self.elsewhere if task.id in set(tasks)]
-
-    @property
-    def statuses(self) -> list[str]:
-        return [task.status.value for task in self.kept]
+    async def open_intents(self) -> Sequence[Mapping[str, Any]]:
+        await asyncio.sleep(0)
+        ended = {record["task"] for paper in self.papers.values() for record in paper.of("outcome") if record["final"]}
+        return [
+            record
+            for chain, paper in self.papers.items()
+            for record in paper.of("intent")
+            if chain in self.dead and record["task"] not in ended
+        ]
 
 
 def done(command: Write, before: Appointment) -> Appointment:
@@ -234,7 +228,8 @@ class Bench:
 
     hospital: Hospital = field(default_factory=Hospital)
     paper: Paper = field(default_factory=Paper)
-    drawer: Drawer = field(default_factory=Drawer)
+    shelf: Shelf = field(default_factory=Shelf)
+    folder: Folder = field(default_factory=Folder)
     clock: Clock = field(default_factory=Clock)
     nap: Nap = field(default_factory=Nap)
     policy: Policy = field(default_factory=makers.policy)
@@ -245,16 +240,25 @@ class Bench:
     deaf: Exception | None = None
     """What every alarm raises."""
     veil: Pseudonyms = field(default_factory=lambda: Pseudonyms("k1", b"sixteen bytes of key"))
+    passes: bool = True
+    """Whether a pass to write is good when a byte would leave."""
+    notices: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+    arrears: Arrears = field(init=False)
     open_writes: OpenWrites = field(init=False)
     writes: Writes = field(init=False)
     looks: Looks = field(init=False)
+    caretaker: Caretaker = field(init=False)
 
     def __post_init__(self) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, told: self.faults.append(told["exception"]))
+        self.folder.papers[self.paper.chain] = self.paper
+        self.arrears = Arrears(self.nap)
         self.open_writes = OpenWrites(
             self.hospital,
             self.paper,
-            self.drawer,
+            self.shelf,
+            self.arrears,
+            lambda: self.policy.customers,
             self.clock,
             SETTLES,
             UNRESOLVED,
@@ -267,13 +271,39 @@ class Bench:
             lambda: self.policy,
             self.hospital,
             self.paper,
-            self.drawer,
+            self.shelf,
+            self.arrears,
             self.veil,
             self.clock,
             self.open_writes,
-            self.patience,
+            Replays(lambda: self.policy, self.hospital, self.paper, self.open_writes, self.veil, self.clock),
+            Places(self.shelf, self.patience),
+            lambda: lambda: self.passes,
         )
-        self.looks = Looks(lambda: self.policy, self.hospital, self.paper, self.drawer, self.veil, self.clock)
+        self.looks = Looks(lambda: self.policy, self.hospital, self.paper, self.shelf, self.veil, self.clock)
+        notice = lambda event, told: self.notices.append((event, dict(told)))  # noqa: E731 - one line of a bench
+        self.caretaker = Caretaker(self.shelf, self.paper, self.folder, self.open_writes, notice, self.nap)
+
+    def beside(self, chain: str = "chain-2") -> "Bench":
+        """Give another node on the same store, the same PKB and the same audit folder, at the same time of day."""
+        other = Bench(
+            hospital=self.hospital,
+            paper=Paper(chain=chain),
+            shelf=Shelf(self.shelf.cupboard, chain),
+            folder=self.folder,
+            clock=self.clock,
+            policy=self.policy,
+            patience=self.patience,
+        )
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: self.faults.append(told["exception"]))
+        return other
+
+    async def die(self) -> None:
+        """Stop everything at once, as kill -9 does; nothing is told to anybody."""
+        for task in (*self.writes.running, *self.open_writes._running, *self.arrears._waiting):
+            task.cancel()
+        await spin()
+        self.folder.dead.add(self.paper.chain)
 
     def _alarm(self, event: str, record: dict[str, object]) -> None:
         if self.deaf is not None:
@@ -321,6 +351,7 @@ def order(**changes: Any) -> Order:
         "expected_version": None,
         "task": "t-1",
         "control_id": "m-1",
+        "once": None,
     }
     own = {name: value for name, value in changes.items() if name in values}
     others = {name: value for name, value in changes.items() if name not in values}

@@ -165,7 +165,7 @@ async def test_a_task_is_not_found_by_anybody_else(bench: Bench, asks: dict[str,
 
 
 async def test_a_task_that_cannot_be_looked_up_says_so(bench: Bench) -> None:
-    bench.drawer.down = True
+    bench.shelf.down = True
 
     assert await bench.looks.task(caller(), permit(bench), "t-1") == Refused(Code.STATE_UNAVAILABLE)
     assert bench.paper.written[-1]["code"] == "state-unavailable"

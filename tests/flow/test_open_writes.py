@@ -49,8 +49,8 @@ async def test_a_write_in_doubt_is_followed_until_it_is_seen(bench: Bench) -> No
 
     assert bench.paper.outcomes[1:] == [("applied", True, True)]
     assert bench.paper.of("outcome")[1]["upstream"]["version_after"] == "8"
-    assert bench.drawer.statuses == ["requested", "in-progress", "in-progress", "completed"]
-    ended = bench.drawer.kept[-1]
+    assert bench.shelf.statuses == ["requested", "in-progress", "in-progress", "completed"]
+    ended = bench.shelf.kept[-1]
     assert (ended.outcome, ended.code, ended.version) == ("applied", None, "8")
     assert bench.hospital.sent == [cancel()]
     assert not bench.open_writes.hold((KEY,))
@@ -65,7 +65,7 @@ async def test_a_write_in_doubt_that_never_took_effect_is_rejected_once_writes_h
 
     assert bench.paper.outcomes[1:] == [("rejected", True, True)]
     assert bench.paper.of("outcome")[1]["code"] == "upstream-refused"
-    assert bench.drawer.statuses[-1] == "rejected"
+    assert bench.shelf.statuses[-1] == "rejected"
     assert len(bench.open_writes) == 0
 
 
@@ -128,8 +128,8 @@ async def test_what_stays_unresolved_is_closed_as_unknown_and_its_task_failed(be
 
     assert bench.paper.outcomes[1:] == [("unknown", True, True)]
     assert bench.paper.of("outcome")[1]["code"] == "outcome-unknown"
-    assert bench.drawer.statuses[-1] == "failed"
-    assert not bench.drawer.kept[-1].open
+    assert bench.shelf.statuses[-1] == "failed"
+    assert not bench.shelf.kept[-1].open
     assert not bench.open_writes.hold((KEY,))
     await bench.later(hours=1)
     assert len(bench.paper.outcomes) == 2
@@ -142,7 +142,7 @@ async def test_one_that_is_seen_at_the_last_moment_is_not_closed_as_unknown(benc
     await bench.later(seconds=UNRESOLVED.total_seconds())
 
     assert bench.paper.outcomes[1:] == [("applied", True, True)]
-    assert bench.drawer.statuses[-1] == "completed"
+    assert bench.shelf.statuses[-1] == "completed"
 
 
 async def test_looks_come_ever_more_seldom_up_to_once_a_minute(bench: Bench) -> None:
@@ -179,7 +179,7 @@ async def test_a_write_whose_outcome_could_not_be_recorded_is_told_truly_and_owe
     answer = await bench.run()
 
     assert isinstance(answer, Shown)
-    assert bench.drawer.statuses[-1] == "completed"
+    assert bench.shelf.statuses[-1] == "completed"
     assert bench.open_writes.owed == 1
     assert bench.paper.outcomes == []
 
@@ -234,7 +234,7 @@ async def test_an_end_that_could_not_be_recorded_is_owed_and_written_once(bench:
     bench.paper.full_for = frozenset({"outcome"})
     await bench.later(seconds=30)
     assert (bench.open_writes.owed, len(bench.open_writes)) == (1, 1)
-    assert bench.drawer.kept[-1].open
+    assert bench.shelf.kept[-1].open
 
     bench.paper.full_for = frozenset()
     await bench.nap.over()

@@ -62,7 +62,7 @@ async def test_no_record_and_no_task_holds_free_text_or_who_the_patient_is(
     await bench.looks.show(caller(), customer(), "a-1")
 
     assert len(bench.paper.written) >= 1
-    told = json.dumps([*bench.paper.written, *(asdict(task) for task in bench.drawer.kept)], default=str)
+    told = json.dumps([*bench.paper.written, *(asdict(task) for task in bench.shelf.kept)], default=str)
     assert [canary for canary in CANARIES if canary in told] == []
 
 

@@ -50,7 +50,7 @@ async def test_nothing_is_sent_that_could_not_be_written_down(bench: Bench) -> N
         await bench.run()
 
     assert bench.hospital.sent == []
-    assert bench.drawer.kept == []
+    assert bench.shelf.kept == []
 
 
 async def test_a_write_after_one_that_could_not_be_written_down_gets_its_turn(bench: Bench) -> None:
@@ -81,7 +81,7 @@ async def test_a_refusal_sends_nothing_and_is_on_record(bench: Bench, changes: d
     assert isinstance(answer, Refused)
     assert answer.code is code
     assert bench.hospital.sent == []
-    assert bench.drawer.kept == []
+    assert bench.shelf.kept == []
     (record,) = bench.paper.written
     assert (record["event"], record["decision"], record["code"]) == ("refused", "refuse", code.value)
     assert record["facts"]["status"] == bench.hospital.copies["a-1"].status.value
@@ -185,8 +185,8 @@ async def test_the_task_tells_each_step_of_the_way(bench: Bench) -> None:
 
     await bench.run()
 
-    assert bench.drawer.statuses == ["requested", "in-progress", "completed"]
-    ended = bench.drawer.kept[-1]
+    assert bench.shelf.statuses == ["requested", "in-progress", "completed"]
+    ended = bench.shelf.kept[-1]
     assert (ended.outcome, ended.code, ended.version, ended.open) == ("applied", None, "8", False)
     assert (ended.requested, ended.updated) == (NOW + SECOND, NOW + SECOND)
 
@@ -196,7 +196,7 @@ async def test_the_task_says_in_progress_before_the_first_byte_leaves(bench: Ben
     running = asyncio.create_task(bench.run())
     await spin()
 
-    assert bench.drawer.statuses == ["requested", "in-progress"]
+    assert bench.shelf.statuses == ["requested", "in-progress"]
 
     bench.hospital.hold.set()
     await running
@@ -250,7 +250,7 @@ async def test_not_attempted_is_rejected_final_and_safe_to_repeat(bench: Bench) 
     assert answer == Refused(Code.UPSTREAM_UNAVAILABLE)
     assert bench.paper.outcomes == [("rejected", True, False)]
     assert bench.paper.of("outcome")[0]["code"] == "upstream-unavailable"
-    assert bench.drawer.statuses[-1] == "rejected"
+    assert bench.shelf.statuses[-1] == "rejected"
 
     bench.hospital.answer, bench.hospital.applies = None, True
     assert isinstance(await bench.run(task="t-2"), Shown)

@@ -29,7 +29,7 @@ async def test_a_partner_that_hangs_up_stops_neither_the_write_nor_its_outcome(b
     await spin()
 
     assert bench.paper.outcomes == [("applied", True, False)]
-    assert bench.drawer.statuses[-1] == "completed"
+    assert bench.shelf.statuses[-1] == "completed"
     assert bench.writes.running == set()
 
 
@@ -98,7 +98,7 @@ async def test_an_edge_that_breaks_after_the_intent_leaves_an_unknown_outcome(
     assert answer == Refused(Code.OUTCOME_UNKNOWN, task="t-1")
     assert bench.paper.outcomes == [("unknown", False, False)]
     assert bench.open_writes.hold((("airedale-box", "a-1"),))
-    assert bench.drawer.statuses[-1] == "in-progress"
+    assert bench.shelf.statuses[-1] == "in-progress"
     assert bench.faults == [fault]
 
     await bench.later(seconds=30)
@@ -127,7 +127,7 @@ async def test_a_process_that_stops_hard_still_records_the_write_on_the_wire(ben
 
 
 async def test_a_task_that_cannot_be_kept_does_not_stop_the_write(bench: Bench) -> None:
-    bench.drawer.jammed = BUG
+    bench.shelf.jammed = BUG
 
     assert isinstance(await bench.run(), Shown)
     assert bench.paper.outcomes == [("applied", True, False)]

@@ -123,8 +123,8 @@ async def test_a_message_that_no_read_shows_yet_is_taken_and_holds_both_names(
     assert bench.paper.outcomes == [("accepted", False, False)]
     assert bench.paper.of("outcome")[0]["code"] is None
     assert (upstream(bench)["status"], upstream(bench)["control_id"]) == ("AA", "m-1")
-    assert bench.drawer.statuses[-1] == "accepted"
-    assert bench.drawer.kept[-1].open
+    assert bench.shelf.statuses[-1] == "accepted"
+    assert bench.shelf.kept[-1].open
     assert bench.open_writes.hold((ID,))
     assert bench.open_writes.hold((PLACER,))
     assert len(bench.open_writes) == 1
@@ -153,7 +153,7 @@ async def test_a_message_is_followed_until_a_read_shows_it(bench: Bench) -> None
 
     assert bench.paper.outcomes[1:] == [("applied", True, True)]
     assert (upstream(bench)["status"], upstream(bench)["version_after"]) == ("AA", "8")
-    assert bench.drawer.statuses[-1] == "completed"
+    assert bench.shelf.statuses[-1] == "completed"
     assert not bench.open_writes.hold((ID, PLACER))
 
 
@@ -165,7 +165,7 @@ async def test_a_change_that_a_later_cancel_overtook_is_rejected(bench: Bench) -
 
     assert bench.paper.outcomes[1:] == [("rejected", True, True)]
     assert bench.paper.of("outcome")[1]["code"] == "version-conflict"
-    assert bench.drawer.statuses[-1] == "rejected"
+    assert bench.shelf.statuses[-1] == "rejected"
     assert not bench.open_writes.hold((ID, PLACER))
 
 
@@ -179,8 +179,8 @@ async def test_a_message_that_never_shows_is_closed_as_unknown_after_its_time(be
     # A Task that says completed would tell a partner that the appointment was moved, and no read ever showed that.
     assert bench.paper.outcomes[1:] == [("unknown", True, True)]
     assert bench.paper.of("outcome")[1]["code"] == "outcome-unknown"
-    assert bench.drawer.statuses[-1] == "failed"
-    assert not bench.drawer.kept[-1].open
+    assert bench.shelf.statuses[-1] == "failed"
+    assert not bench.shelf.kept[-1].open
     assert not bench.open_writes.hold((ID, PLACER))
 
 
@@ -190,8 +190,8 @@ async def test_what_no_read_can_show_ends_when_pkb_takes_it(bench: Bench) -> Non
     assert bench.hospital.reads == ["a-1"]
     assert bench.paper.outcomes == [("accepted", True, False)]
     assert upstream(bench)["status"] == "AA"
-    assert bench.drawer.statuses[-1] == "completed"
-    assert (bench.drawer.kept[-1].outcome, bench.drawer.kept[-1].code) == ("accepted", None)
+    assert bench.shelf.statuses[-1] == "completed"
+    assert (bench.shelf.kept[-1].outcome, bench.shelf.kept[-1].code) == ("accepted", None)
     assert len(bench.open_writes) == 0
 
 
@@ -229,7 +229,7 @@ async def test_a_message_in_doubt_never_settles_and_is_closed_after_a_day(bench:
     assert bench.paper.outcomes == [("unknown", False, False)]
     await bench.later(seconds=1)
     assert bench.paper.outcomes[1:] == [("unknown", True, True)]
-    assert bench.drawer.statuses[-1] == "failed"
+    assert bench.shelf.statuses[-1] == "failed"
 
 
 async def test_a_page_in_doubt_is_not_seen_in_what_somebody_else_changed(bench: Bench) -> None:

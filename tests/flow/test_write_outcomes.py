@@ -90,7 +90,7 @@ async def test_a_doubtful_answer_is_read_back_once_and_never_sent_again(
             assert isinstance(answer, Shown)
         case "unknown":
             assert answer == Refused(Code.OUTCOME_UNKNOWN, task="t-1")
-            assert bench.drawer.statuses[-1] == "in-progress"
+            assert bench.shelf.statuses[-1] == "in-progress"
         case _:
             assert answer == Refused(Code.VERSION_CONFLICT)
 
