@@ -1,0 +1,1 @@
+"""Steps of the request store's schema, for Alembic: never edited once released, only added to."""

@@ -1,0 +1,354 @@
+"""The request store on a database: the port of the flow, and what else must outlive a process."""
+
+import json
+import secrets
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from gateway.flow.ports import StateUnavailable
+from gateway.flow.store import (
+    LEASE_SECONDS,
+    Filed,
+    Key,
+    KeyClaim,
+    KeyIsKnown,
+    KeyIsNew,
+    KeyIsOthers,
+    Turn,
+)
+from gateway.flow.tasks import Task
+from gateway.storage.database import Asked, Database, Session, listed
+from gateway.storage.nodes import Nodes
+from gateway.storage.opening import open_database
+from gateway.storage.retention import Retention
+from gateway.storage.seen_ids import SeenIds
+from gateway.storage.task_text import COLUMNS, read_filed, write_task
+
+AT_ONCE: Final = 500
+"""Writes that one statement names."""
+
+TRIES: Final = 5
+"""How often a key is tried that was freed between two looks at it."""
+
+
+class _NotFree(Exception):
+    """One of the names is somebody else's."""
+
+
+@dataclass(slots=True)
+class Store:
+    """The request store as one node sees it. See `gateway.flow.store.Store`; every method raises StateUnavailable."""
+
+    database: Database
+    nodes: Nodes
+    retention: Retention
+    seen: SeenIds
+    _endings: dict[str, str] = field(default_factory=dict)
+    """Marks of ends of which this node was not told whether they were filed."""
+
+    async def close(self) -> None:
+        """End the connection; every later call raises StateUnavailable."""
+        await self.database.close()
+
+    async def is_usable(self) -> bool:
+        """Say whether the database answers and may be written."""
+        return await self.seen.is_usable()
+
+    async def remember_jti(self, issuer: str, jti: str, expires: int, now: datetime) -> bool:
+        """Say whether `issuer` never used `jti` before. `expires`: seconds since the epoch."""
+        return await self.seen.remember(issuer, jti, expires, now)
+
+    async def claim_key(self, partner: str, key: str, fingerprint: str, task: str) -> KeyClaim:
+        """See the port."""
+        for _ in range(TRIES):
+            # A claim is filed under a node that lives: whoever takes this node over finds it.
+            added = await self.database.change(
+                "INSERT INTO request_key (partner, key, fingerprint, task, node, touched)"
+                f" SELECT $1, $2, $3, $4, name, {self.database.now} FROM node WHERE name = $5"
+                f" {self.database.share} ON CONFLICT (partner, key) DO NOTHING",
+                partner,
+                key,
+                fingerprint,
+                task,
+                self.nodes.name,
+            )
+            if added:
+                return KeyIsNew()
+            found = await self.database.rows(
+                f"SELECT request_key.fingerprint, request_key.task, {COLUMNS} FROM request_key"
+                " LEFT JOIN task ON task.id = request_key.task AND task.phase <> 'held'"
+                " WHERE partner = $1 AND key = $2",
+                partner,
+                key,
+            )
+            if found:
+                return _claimed(fingerprint, task, *found[0])
+            await self._must_live(self.database)
+        raise StateUnavailable("an idempotency key is claimed and freed again and again")
+
+    async def free_key(self, task: str) -> None:
+        """See the port."""
+        await self.database.change(
+            "DELETE FROM request_key WHERE task = $1"
+            " AND NOT EXISTS (SELECT 1 FROM task WHERE task.id = $1 AND phase <> 'held')",
+            task,
+        )
+
+    async def look(self, keys: Sequence[Key]) -> Sequence[Turn]:
+        """See the port."""
+        if not keys:
+            return []
+        names = " OR ".join(f"(turn.route = ${2 * n + 1} AND turn.name = ${2 * n + 2})" for n in range(len(keys)))
+        found = await self.database.rows(
+            f"SELECT turn.route, turn.name, turn.epoch, {COLUMNS} FROM turn LEFT JOIN task ON task.id = turn.task"
+            f" WHERE {names}",
+            *(part for key in keys for part in _plain(key)),
+        )
+        turns = {
+            (route, name): Turn(epoch, None if filed[0] is None else read_filed(filed))
+            for route, name, epoch, *filed in found
+        }
+        return [turns.get(_plain(key), Turn()) for key in keys]
+
+    async def hold(self, task: Task, turns: Mapping[Key, int], chain: str) -> bool:
+        """See the port."""
+
+        async def held(session: Session) -> None:
+            filed = await session.change(
+                "INSERT INTO task (id, phase, node, chain, touched, body)"
+                f" SELECT $1, 'held', name, $2, {self.database.now}, $3 FROM node WHERE name = $4"
+                f" {self.database.share}",
+                task.id,
+                chain,
+                write_task(task),
+                self.nodes.name,
+            )
+            if not filed:
+                await self._must_live(session)
+            # In a fixed order: of two writes that want the same two names, none waits for the other in a circle.
+            for key, epoch in sorted((_plain(key), epoch) for key, epoch in turns.items()):
+                await self._take_turn(session, key, epoch, task.id)
+
+        try:
+            await self.database.transact(held)
+        except _NotFree:
+            return False
+        return True
+
+    async def send(self, task: Task) -> bool:
+        """See the port."""
+        sent = await self.database.change(
+            f"UPDATE task SET phase = 'sent', body = $2, touched = {self.database.now}"
+            " WHERE id = $1 AND phase = 'held' AND node = $3 AND EXISTS (SELECT 1 FROM node WHERE name = $3)",
+            task.id,
+            write_task(task),
+            self.nodes.name,
+        )
+        return sent == 1
+
+    async def open(self, task: Task) -> None:
+        """See the port."""
+        await self.database.change(
+            f"UPDATE task SET phase = 'open', body = $2, touched = {self.database.now}"
+            " WHERE id = $1 AND phase IN ('sent', 'open')",
+            task.id,
+            write_task(task),
+        )
+
+    async def end(self, task: Task, record: Mapping[str, Any], chain: str, *, free_key: bool = False) -> bool:
+        """See the port. A write that the store lost, or never had, ends as well.
+
+        Who is not told whether the end was filed may call again: that was its own end then, and it is told True.
+        """
+        before = self._endings.pop(task.id, None)
+        mark = before or secrets.token_hex(8)
+
+        async def ended(session: Session) -> bool:
+            filed = await session.change(
+                "INSERT INTO task (id, phase, node, chain, touched, body, owed, record, ended_by)"
+                f" VALUES ($1, 'ended', $2, $3, {self.database.now}, $4, $3, $5, $6)"
+                " ON CONFLICT (id) DO UPDATE SET phase = 'ended', touched = excluded.touched, body = excluded.body,"
+                " owed = excluded.owed, record = excluded.record, ended_by = excluded.ended_by"
+                " WHERE task.phase <> 'ended'",
+                task.id,
+                self.nodes.name,
+                chain,
+                write_task(task),
+                json.dumps(record),
+                mark,
+            )
+            if filed:
+                await self._let_go(session, task.id, free_key=free_key)
+                return True
+            mine = await session.rows("SELECT 1 FROM task WHERE id = $1 AND ended_by = $2", task.id, mark)
+            return bool(mine)
+
+        try:
+            return await self.database.transact(ended)
+        except BaseException:
+            self._endings[task.id] = mark
+            raise
+
+    async def recorded(self, tasks: Collection[str]) -> None:
+        """See the port."""
+        named = sorted(tasks)
+        for start in range(0, len(named), AT_ONCE):
+            some = named[start : start + AT_ONCE]
+            await self.database.change(
+                f"UPDATE task SET owed = NULL, record = NULL WHERE phase = 'ended' AND id IN ({listed(1, len(some))})",
+                *some,
+            )
+
+    async def drop(self, task: str) -> None:
+        """See the port."""
+
+        async def dropped(session: Session) -> None:
+            if await session.change("DELETE FROM task WHERE id = $1 AND phase = 'held'", task):
+                await self._let_go(session, task, free_key=True)
+
+        await self.database.transact(dropped)
+
+    async def find(self, task: str) -> Filed | None:
+        """See the port."""
+        found = await self._filed("task.id = $1", task)
+        return found[0] if found else None
+
+    async def mine(self) -> Sequence[Filed]:
+        """See the port."""
+        return await self._filed("task.node = $1 AND task.phase <> 'ended'", self.nodes.name)
+
+    async def renew(self) -> bool:
+        """See the port. Old writes and keys are removed from time to time as well."""
+        renewed = await self.nodes.renew()
+        await self.retention.clean()
+        return renewed
+
+    async def peers(self) -> Sequence[str]:
+        """See the port."""
+        return await self.nodes.peers()
+
+    async def adopt(self, died: Iterable[str]) -> Sequence[Filed]:
+        """See the port."""
+        return await self.nodes.adopt(died)
+
+    async def restore(self, filed: Filed, keys: Sequence[Key]) -> bool:
+        """See the port."""
+
+        async def restored(session: Session) -> bool:
+            now = self.database.now
+            added = await session.change(
+                "INSERT INTO task (id, phase, node, chain, touched, body)"
+                f" SELECT $1, 'open', name, $2, {now}, $3 FROM node WHERE name = $4 {self.database.share}"
+                " ON CONFLICT (id) DO NOTHING",
+                filed.task.id,
+                filed.chain,
+                write_task(filed.task),
+                self.nodes.name,
+            )
+            if not added:
+                await self._must_live(session)
+                return False
+            for route, name in sorted(_plain(key) for key in keys):
+                await session.change(
+                    f"INSERT INTO turn (route, name, task, epoch, touched) VALUES ($1, $2, $3, 1, {now})"
+                    " ON CONFLICT (route, name) DO UPDATE"
+                    " SET task = excluded.task, epoch = turn.epoch + 1, touched = excluded.touched"
+                    " WHERE turn.task IS NULL",
+                    route,
+                    name,
+                    filed.task.id,
+                )
+            return True
+
+        return await self.database.transact(restored)
+
+    async def owing(self) -> Sequence[Filed]:
+        """See the port."""
+        return await self._filed("task.owed IS NOT NULL")
+
+    async def inherit(self, task: str, owed: str, chain: str) -> bool:
+        """See the port."""
+        changed = await self.database.change("UPDATE task SET owed = $3 WHERE id = $1 AND owed = $2", task, owed, chain)
+        return changed == 1
+
+    async def open_writes(self) -> Sequence[Filed]:
+        """Give the writes of all nodes that have not ended, the one first touched first."""
+        return await self._filed("task.phase <> 'ended'")
+
+    async def all_writes(self) -> Sequence[Filed]:
+        """Give all writes that are kept, the one first touched first."""
+        return await self._filed("1 = 1")
+
+    async def _filed(self, condition: str, *values: str) -> Sequence[Filed]:
+        found = await self.database.rows(
+            f"SELECT {COLUMNS} FROM task WHERE {condition} ORDER BY task.touched, task.id", *values
+        )
+        return [read_filed(row) for row in found]
+
+    async def _take_turn(self, session: Session, key: Key, epoch: int, task: str) -> None:
+        """Take a name that is as the caller saw it. Raises _NotFree."""
+        now = self.database.now
+        if epoch:
+            statement = (
+                f"UPDATE turn SET task = $3, epoch = epoch + 1, touched = {now}"
+                " WHERE route = $1 AND name = $2 AND task IS NULL AND epoch = $4"
+            )
+            taken = await session.change(statement, *key, task, epoch)
+        else:
+            statement = (
+                f"INSERT INTO turn (route, name, task, epoch, touched) VALUES ($1, $2, $3, 1, {now})"
+                " ON CONFLICT (route, name) DO NOTHING"
+            )
+            taken = await session.change(statement, *key, task)
+        if not taken:
+            raise _NotFree
+
+    async def _let_go(self, session: Session, task: str, *, free_key: bool) -> None:
+        # The names of an appointment are freed by one statement, so that they are as old as each other.
+        await session.change(f"UPDATE turn SET task = NULL, touched = {self.database.now} WHERE task = $1", task)
+        if free_key:
+            await session.change("DELETE FROM request_key WHERE task = $1", task)
+
+    async def _must_live(self, asked: Asked) -> None:
+        """Raise StateUnavailable where another node took this one for dead; it renews under a new name in a moment."""
+        if not await asked.rows("SELECT 1 FROM node WHERE name = $1", self.nodes.name):
+            raise StateUnavailable("this node was taken for dead")
+
+
+async def open_store(url: str, chain: str, keep: timedelta, lease: float = LEASE_SECONDS) -> Store:
+    """Open the store at `url` as the node of an audit chain, whose lease of so many seconds begins.
+
+    What has ended is kept for `keep`. The schema is brought up to date. Raises StateUnavailable.
+    """
+    store = await visit_store(url, chain, keep, lease)
+    try:
+        await store.nodes.register()
+    except BaseException:
+        await store.close()
+        raise
+    return store
+
+
+async def visit_store(url: str, chain: str, keep: timedelta, lease: float = LEASE_SECONDS) -> Store:
+    """Open the store without a lease, to look at it or to end writes. Raises StateUnavailable."""
+    database = await open_database(url)
+    return Store(database, Nodes(database, chain, lease), Retention(database, keep), SeenIds(database))
+
+
+def _claimed(fingerprint: str, task: str, known: str, owner: str, *filed: Any) -> KeyClaim:
+    if owner == task:
+        # The claim came through, though the database broke off before it said so.
+        return KeyIsNew()
+    if known != fingerprint:
+        return KeyIsOthers()
+    return KeyIsKnown(None if filed[0] is None else read_filed(filed))
+
+
+def _plain(key: Key) -> Key:
+    """Write a name so that every database takes it: PKB's names may hold what is no text to PostgreSQL."""
+    route, name = key
+    if name.isprintable() and "\\" not in name:
+        return key
+    return route, name.encode("unicode_escape").decode("ascii")
