@@ -33,12 +33,13 @@ ABOUT: Final[dict[Code, str]] = {
         "header that may come once; a bad length or framing. The connection may be closed."
     ),
     Code.MALFORMED_JSON: "Also for repeated members, NaN, nesting deeper than 32, a byte order mark, trailing data.",
-    Code.INVALID_PARAMETER: "An unknown or repeated parameter, a wrong type, a bad `If-Match`, an `Idempotency-Key`.",
+    Code.INVALID_PARAMETER: "An unknown or repeated parameter, a wrong type or value, a `_cursor` that is not (or no "
+    "longer) yours, a bad `If-Match`, an `Idempotency-Key`.",
     Code.MISSING_PARAMETER: "`reason` for `$cancel`; something to change for `$change`; `patient` and `birthDate` "
-    "where the grant requires them.",
+    "where the grant requires them; `patient.identifier` or `identifier` of a search.",
     Code.TOKEN_EXPIRED: "All else about the token is good.",
     Code.TOKEN_INVALID: "The answer does not say why; the audit does.",
-    Code.SCOPE_INSUFFICIENT: "`r` for reads, `$actions` and Tasks; `u` for `$change` and `$cancel`.",
+    Code.SCOPE_INSUFFICIENT: "`r` for reads, `$actions` and Tasks; `s` for searches; `u` for `$change` and `$cancel`.",
     Code.NO_GRANT: "The same answer for a customer that does not exist.",
     Code.NOT_FOUND: (
         "No such appointment, or not this customer's, or its owner cannot be proven, or outside the grant's labels or "

@@ -10,8 +10,10 @@ from gateway.domain.grant import Policy
 from gateway.flow.gate import Gate
 from gateway.flow.look import Looks
 from gateway.flow.ports import Journal
+from gateway.flow.search import Searches
 from gateway.flow.write import Writes
 from gateway.partner.answers import Answers, Headers
+from gateway.partner.cursors import Cursors
 
 
 class Ledger(Journal, Protocol):
@@ -55,6 +57,8 @@ class Desk:
     gate: Gate
     writes: Writes
     looks: Looks
+    searches: Searches
+    cursors: Cursors
     ledger: Ledger
     answers: Answers
     limits: EdgeLimits

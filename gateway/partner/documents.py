@@ -9,10 +9,17 @@ from aiohttp import web
 from gateway.domain.codes import Code
 from gateway.partner.answers import Answers, Resource, plain_json, resource
 from gateway.partner.keys import ALGORITHMS
+from gateway.partner.search import IDENTIFIER, PATIENT
 from gateway.partner.signing_ring import SigningRing
 from gateway.partner.table import Name
 
 _OPERATIONS: Final = ("cancel", "change", "actions")
+_SEARCH: Final = {
+    PATIENT: ("token", "One of this and identifier is required: a business identifier of the patient, system|value."),
+    IDENTIFIER: ("token", "A business identifier of the appointment, system|value."),
+    "date": ("date", "The start. May be repeated; eq, gt, lt, ge, le. Without offset: the customer's zone."),
+    "status": ("token", "One status, or several with commas between."),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +90,12 @@ class Documents:
                     "resource": [
                         {
                             "type": "Appointment",
-                            "interaction": [{"code": "read"}],
+                            "interaction": [{"code": "read"}, {"code": "search-type"}],
                             "versioning": "versioned-update",
+                            "searchParam": [
+                                {"name": name, "type": kind, "documentation": told}
+                                for name, (kind, told) in _SEARCH.items()
+                            ],
                             "operation": [
                                 {"name": name, "definition": f"{definition}/Appointment-{name}"} for name in _OPERATIONS
                             ],

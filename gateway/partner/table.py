@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from gateway.domain.grant import Operation
+from gateway.partner.headers import Media
 
 CUSTOMER_ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 RESERVED_IDS: Final = frozenset({"oauth2", "docs"})
@@ -36,6 +37,10 @@ class Route:
     name: Name
     letter: str | None = None
     operations: frozenset[Operation] = frozenset()
+    media: Media | None = None
+    """What its body is, where it is not the FHIR of every write."""
+    queries: bool = False
+    """Whether it takes query parameters."""
 
     @property
     def writes(self) -> bool:
@@ -66,8 +71,9 @@ _ROOT: Mapping[tuple[str, ...], Mapping[str, Route]] = {
 _CUSTOMER: Mapping[tuple[str, ...], Mapping[str, Route]] = {
     ("metadata",): {"GET": Route(Name.METADATA)},
     (".well-known", "smart-configuration"): {"GET": Route(Name.SMART_CONFIGURATION)},
-    # Search has a path but no method yet, so that it is told apart from a path that does not exist.
-    ("Appointment",): {},
+    ("Appointment",): {"GET": Route(Name.SEARCH, "s", _READ, queries=True)},
+    # No resource id has an underscore, so that this path is nobody's.
+    ("Appointment", "_search"): {"POST": Route(Name.SEARCH, "s", _READ, Media.FORM)},
 }
 _RESOURCE: Mapping[tuple[str, ...], Mapping[str, Route]] = {
     ("Appointment",): {"GET": Route(Name.READ, "r", _READ)},
@@ -87,8 +93,6 @@ def match(segments: tuple[str, ...]) -> Match | None:
     customer, path = segments[0], segments[2:]
     if path in _CUSTOMER:
         return Match(_CUSTOMER[path], customer)
-    if path == ("Appointment", "_search"):
-        return Match({}, customer)
     if len(path) in {2, 3} and RESOURCE_ID.fullmatch(path[1]):
         routes = _RESOURCE.get((path[0], *path[2:]))
         return Match(routes, customer, path[1]) if routes is not None else None

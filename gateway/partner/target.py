@@ -79,6 +79,13 @@ def read_target(raw: str, host: str) -> Target | Malformed:
     return _read_origin(rest)
 
 
+def read_form(body: bytes) -> tuple[tuple[str, str], ...] | Malformed:
+    """Read a form by the grammar of a query: exact names, values decoded once, a plus sign that stays one."""
+    if not body.isascii():
+        return Malformed("The body is not a percent-encoded form.")
+    return _read_query(body.decode("ascii"))
+
+
 def authority(text: str) -> tuple[str, str] | None:
     """Host in lower case and port ("" when none is given); None when this is no plain authority."""
     found = _AUTHORITY.fullmatch(text)

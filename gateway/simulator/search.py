@@ -28,15 +28,22 @@ class BadSearch(ValueError):
 def search(box: Held, kind: str, wanted: list[tuple[str, str]], address: str) -> bytes:
     """A searchset Bundle of the resources that meet every parameter, `_count` on a page. Raises `BadSearch`."""
     filters: list[Callable[[Copy], bool]] = []
-    pages = {"_count": None, "_page": 1}
+    pages: dict[str, int | None] = {"_count": None, "_page": 1}
+    ordered = False
     for name, value in wanted:
-        if name in pages:
+        if name == "_sort":
+            if value != "_id":
+                raise BadSearch("_sort must be _id")
+            ordered = True
+        elif name in pages:
             if not value.isdecimal() or (name == "_page" and int(value) < 1):
                 raise BadSearch(f"{name} must be a number")
             pages[name] = int(value)
         else:
             filters.append(_filter(box, kind, name, value))
     found = [copy for copy in box.all(kind) if all(meets(copy) for meets in filters)]
+    if ordered:
+        found.sort(key=lambda copy: copy.id)
     most, page = pages["_count"], pages["_page"] or 1
     shown = found if most is None else found[most * (page - 1) : most * page]
     links = [{"relation": "self", "url": address}]
@@ -59,6 +66,11 @@ def _filter(box: Held, kind: str, name: str, value: str) -> Callable[[Copy], boo
         case "Appointment", "date":
             within = _period(value)
             return lambda copy: within(copy.resource.get("start"))
+        case "Appointment", "specialty":
+            return lambda copy: any(_has_specialty(copy.resource, each) for each in value.split(","))
+        case "Appointment", "actor:Patient.organization" | "patient.organization":
+            theirs = {copy.id for copy in box.all("Patient") if _managed_by(copy.resource) in value.split(",")}
+            return lambda copy: not theirs.isdisjoint(patients_of(copy.resource))
         case "Appointment", "patient" | "actor":
             patient = value.removeprefix("Patient/")
             return lambda copy: patient in patients_of(copy.resource)
@@ -76,6 +88,16 @@ def _identified(resource: Resource, wanted: str) -> bool:
         identifier.get("value") == value and (not bar or identifier.get("system", "") == system)
         for identifier in _objects(resource.get("identifier"))
     )
+
+
+def _has_specialty(appointment: Resource, wanted: str) -> bool:
+    codings = [coding for held in _objects(appointment.get("specialty")) for coding in _objects(held.get("coding"))]
+    return any(f"{coding.get('system', '')}|{coding.get('code')}" == wanted for coding in codings)
+
+
+def _managed_by(patient: Resource) -> Any:
+    organisation = patient.get("managingOrganization")
+    return organisation.get("reference") if isinstance(organisation, dict) else None
 
 
 def _period(wanted: str) -> Callable[[Any], bool]:
