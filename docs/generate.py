@@ -46,7 +46,7 @@ ABOUT: Final[dict[Code, str]] = {
         "specialties, or another patient's. All are answered alike, after the same waiting time. A path that does not "
         "exist has this code too."
     ),
-    Code.METHOD_NOT_ALLOWED: "Search, `PUT` and `PATCH` are answered so in this version.",
+    Code.METHOD_NOT_ALLOWED: "`PUT` and `PATCH` are answered so in this version.",
     Code.NOT_CHANGEABLE: "Only `booked`, `pending`, `proposed` and `waitlist` with a start can be changed.",
     Code.APPOINTMENT_BUSY: "With `Content-Location` where the Task of the other write is your own. A write that "
     "PKB only accepted holds its appointment too.",
