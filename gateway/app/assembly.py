@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway import RELEASED, __version__
 from gateway.admin.metrics import Gauges, Metrics
 from gateway.admin.server import Admin, Readiness
+from gateway.app.blocks import follow_blocks
 from gateway.app.grants import Registry, utc_now, watch_grants
 from gateway.app.keys import Keys, foreign_issuers, open_keys
 from gateway.app.ports import Handover, adopt, tell_supervisor
@@ -29,7 +30,7 @@ from gateway.configuration.reload import GrantsWatcher
 from gateway.configuration.settings import Settings
 from gateway.domain.pseudonym import Pseudonyms
 from gateway.flow.gate import Gate
-from gateway.flow.rates import Rates
+from gateway.flow.rates import RateLimits, Rates, SharedRates
 from gateway.flow.search import Searches
 from gateway.partner.access_tokens import AccessTokens, TokenPress
 from gateway.partner.answers import Answers
@@ -44,9 +45,11 @@ from gateway.partner.protocol import HttpEdge, HttpLimits, partner_runner
 from gateway.partner.routes import Api, Seen
 from gateway.partner.token_endpoint import TokenEndpoint
 from gateway.pkb.upstreams import Upstreams
+from gateway.storage.blocks import Blocks as KeptBlocks
 from gateway.storage.chain_tails import ChainFolder
 from gateway.storage.journal import Journal, JournalSettings
 from gateway.storage.journal_chain import ChainSettings, Signer
+from gateway.storage.shared_rates import Buckets
 from gateway.storage.store import Store, open_store
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -122,7 +125,9 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         metrics = Metrics()
         watcher = await watch_grants(settings, journal, metrics)
         keys = await open_keys(settings, lambda: watcher.current.key_urls, utc_now, metrics.alarm, stack)
-        registry = Registry(watcher, keys.urls, settings.public_url)
+        # Read before the ports open, so that a restart lets nobody in.
+        blocks = await follow_blocks(KeptBlocks(store.database).blocks, stack)
+        registry = Registry(watcher, keys.urls, settings.public_url, blocks)
         upstreams = await open_upstreams(settings, registry, metrics.alarm, stack)
         gateway = _assemble(settings, registry, keys, journal, store, upstreams, metrics)
         # What an earlier process left is taken up before anything new can touch its appointments.
@@ -180,7 +185,7 @@ def _assemble(
     answers = Answers(settings.codes_system, settings.public_url, limits.review_hint_after)
     press = TokenPress(settings.public_url, keys.ring, round(settings.tokens.lifetime.total_seconds()))
     issuers = {**foreign_issuers(settings, keys.urls), settings.public_url: press.issuer()}
-    rates = Rates(time.monotonic)
+    rates = _rates(store)
     desk = Desk(
         gate=Gate(registry.policy, utc_now, rates),
         writes=side.writes,
@@ -215,6 +220,12 @@ def _assemble(
         observe=observe,
     )
     return Gateway(api, registry.watcher, journal, store, side, keys)
+
+
+def _rates(store: Store) -> RateLimits:
+    """Count requests for all nodes where the store is made for several machines, else in this process."""
+    own = Rates(time.monotonic)
+    return SharedRates(Buckets(store.database), own) if store.database.name == "postgresql" else own
 
 
 async def _open_ports(settings: Settings, gateway: Gateway, metrics: Metrics, stack: AsyncExitStack) -> None:

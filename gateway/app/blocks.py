@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
@@ -76,6 +76,20 @@ class Blocks:
         if not self._lost:
             _log.error("blocks could not be read", problem=reason)
         self._lost = True
+
+
+async def follow_blocks(read: Callable[[], Awaitable[Collection[Block]]], stack: AsyncExitStack) -> Blocks:
+    """Read the blocks, and follow them until the stack unwinds. Raises StateUnavailable."""
+    blocks = Blocks(read)
+    await blocks.look()
+    following = asyncio.create_task(blocks.run())
+
+    async def stop() -> None:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+    stack.push_async_callback(stop)
+    return blocks
 
 
 def _words(blocks: Collection[Block]) -> list[str]:

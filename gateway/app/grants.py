@@ -9,6 +9,7 @@ from pathlib import Path
 import structlog
 
 from gateway.admin.metrics import Metrics
+from gateway.app.blocks import Blocks
 from gateway.configuration.grants import Grants, GrantsReader
 from gateway.configuration.problems import Problem
 from gateway.configuration.reload import GrantsWatcher
@@ -53,10 +54,11 @@ class Registry:
     watcher: GrantsWatcher
     urls: KeyUrls
     public_url: str
+    blocks: Blocks
 
     def policy(self) -> Policy:
-        """Give the policy in force at this moment."""
-        return self.watcher.current.policy
+        """Give the policy in force at this moment, with the blocks on it."""
+        return self.blocks.on(self.watcher.current.policy)
 
     def registered(self, partner: str) -> Registered | None:
         """Find a partner that proves itself by signed assertions, and its keys."""
@@ -66,7 +68,8 @@ class Registry:
             return None
         files: tuple[KeySource, ...] = tuple(grants.keys[path] for path in registration.key_files)
         keys = JoinedKeys((*files, *(self.urls.at(url) for url in registration.key_urls)))
-        return Registered(partner, grants.policy.partners[partner].suspended, keys)
+        policy = self.blocks.on(grants.policy)
+        return Registered(partner, policy.partners[partner].suspended or policy.blocked(partner), keys)
 
     def hl7_login(self, partner: str) -> Login | None:
         """Find what PKB's HL7 endpoint knows a partner by."""
