@@ -29,6 +29,7 @@ from gateway.flow.ports import (
 )
 from gateway.flow.replays import Replays
 from gateway.flow.request import Answer, Caller, TokenFacts
+from gateway.flow.store import Key
 from gateway.flow.write import Writes
 from tests import makers
 from tests.flow.shelf import Shelf
@@ -309,6 +310,10 @@ class Bench:
         if self.deaf is not None:
             raise self.deaf
         self.alarms.append((event, record))
+
+    def holds(self, *keys: Key) -> bool:
+        """Whether an appointment is held under any of these names."""
+        return any(self.shelf.cupboard.holders.get(key) is not None for key in keys)
 
     def doubt(self, *, applies: bool, readable: bool = True) -> None:
         """Let the next write end in doubt; unless `readable` the read-back fails, too."""

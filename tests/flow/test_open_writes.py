@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.codes import Code
-from gateway.flow.open_writes import FIRST_LOOK, LONGEST_PAUSE, PAY_PAUSE, WATCH_PAUSE
+from gateway.flow.open_writes import FIRST_LOOK, LONGEST_PAUSE, PAY_PAUSE
 from gateway.flow.ports import JournalUnavailable
 from gateway.flow.request import Refused, Shown
 from tests.flow.fakes import ROUTE, SILENCE, UNRESOLVED, Bench, done, spin
@@ -53,13 +53,13 @@ async def test_a_write_in_doubt_is_followed_until_it_is_seen(bench: Bench) -> No
     ended = bench.shelf.kept[-1]
     assert (ended.outcome, ended.code, ended.version) == ("applied", None, "8")
     assert bench.hospital.sent == [cancel()]
-    assert not bench.open_writes.hold((KEY,))
+    assert not bench.holds(KEY)
 
 
 async def test_a_write_in_doubt_that_never_took_effect_is_rejected_once_writes_have_settled(bench: Bench) -> None:
     await in_doubt(bench)
     await bench.later(seconds=29)
-    assert bench.open_writes.hold((KEY,))
+    assert bench.holds(KEY)
 
     await bench.later(seconds=1)
 
@@ -92,7 +92,7 @@ async def test_a_pkb_that_shows_nothing_leaves_the_write_open(bench: Bench, faul
     await bench.later(hours=1)
 
     assert bench.paper.outcomes == [("unknown", False, False)]
-    assert bench.open_writes.hold((KEY,))
+    assert bench.holds(KEY)
     bench.hospital.down = None
     await bench.later(hours=1)
     assert bench.paper.outcomes[1:] == [("rejected", True, True)]
@@ -111,7 +111,7 @@ async def test_an_appointment_that_is_gone_stays_unknown_until_the_time_is_up(be
     await in_doubt(bench)
     bench.hospital.copies.clear()
     await bench.later(hours=23)
-    assert bench.open_writes.hold((KEY,))
+    assert bench.holds(KEY)
 
     await bench.later(hours=1)
 
@@ -130,7 +130,7 @@ async def test_what_stays_unresolved_is_closed_as_unknown_and_its_task_failed(be
     assert bench.paper.of("outcome")[1]["code"] == "outcome-unknown"
     assert bench.shelf.statuses[-1] == "failed"
     assert not bench.shelf.kept[-1].open
-    assert not bench.open_writes.hold((KEY,))
+    assert not bench.holds(KEY)
     await bench.later(hours=1)
     assert len(bench.paper.outcomes) == 2
 
@@ -152,7 +152,7 @@ async def test_looks_come_ever_more_seldom_up_to_once_a_minute(bench: Bench) -> 
     for _ in range(10):
         await bench.later(minutes=1)
 
-    looks = [seconds for seconds in bench.nap.asked if seconds != WATCH_PAUSE]
+    looks = bench.nap.asked
     assert looks[:4] == [FIRST_LOOK, 2 * FIRST_LOOK, 4 * FIRST_LOOK, 8 * FIRST_LOOK]
     assert max(looks) == looks[-1] == LONGEST_PAUSE
 
@@ -233,8 +233,8 @@ async def test_an_end_that_could_not_be_recorded_is_owed_and_written_once(bench:
     await in_doubt(bench)
     bench.paper.full_for = frozenset({"outcome"})
     await bench.later(seconds=30)
-    assert (bench.open_writes.owed, len(bench.open_writes)) == (1, 1)
-    assert bench.shelf.kept[-1].open
+    assert bench.open_writes.owed == 1
+    assert bench.shelf.cupboard.filed["t-1"].owed == "chain-1"
 
     bench.paper.full_for = frozenset()
     await bench.nap.over()
@@ -289,9 +289,5 @@ async def test_what_has_ended_leaves_nothing_behind(bench: Bench) -> None:
 
     assert len(bench.open_writes) == 0
     assert bench.open_writes._running == set()
-    assert bench.writes.turns._turns == {}
+    assert bench.writes.places.turns._turns == {}
     assert len([final for _, final, _ in bench.paper.outcomes if final]) == 20
-
-
-async def test_a_free_appointment_names_no_task(bench: Bench) -> None:
-    assert bench.open_writes.task_of((KEY,), "swiftbook", "airedale") is None

@@ -49,7 +49,7 @@ async def test_no_record_and_no_task_holds_free_text_or_who_the_patient_is(
         case "owed":
             bench.paper.full_for = frozenset({"outcome"})
         case "busy":
-            bench.writes.patience = 0.0
+            bench.writes.places.patience = 0.0
             bench.hospital.hold = asyncio.Event()
             first = asyncio.create_task(bench.run())
             await spin()

@@ -50,7 +50,8 @@ async def test_nothing_is_sent_that_could_not_be_written_down(bench: Bench) -> N
         await bench.run()
 
     assert bench.hospital.sent == []
-    assert bench.shelf.kept == []
+    assert bench.shelf.phase() is None
+    assert bench.shelf.held == set()
 
 
 async def test_a_write_after_one_that_could_not_be_written_down_gets_its_turn(bench: Bench) -> None:

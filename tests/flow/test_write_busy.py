@@ -10,8 +10,9 @@ import pytest
 from gateway.domain.appointment import Status
 from gateway.domain.codes import Code
 from gateway.domain.grant import Customer
+from gateway.flow.orders import Order
+from gateway.flow.places import PATIENCE, Places
 from gateway.flow.request import Refused, Shown
-from gateway.flow.write import PATIENCE, Order, Writes
 from tests.flow.fakes import Bench, caller, order, spin
 from tests.makers import DAY, NOW, appointment, cancel, grant, move, owned_by, policy, team
 
@@ -60,11 +61,11 @@ async def test_the_organisations_and_the_teams_path_lead_to_one_appointment(benc
 
 def test_a_second_write_waits_two_seconds() -> None:
     assert PATIENCE == 2.0
-    assert Writes.__dataclass_fields__["patience"].default == PATIENCE
+    assert Places.__dataclass_fields__["patience"].default == PATIENCE
 
 
 async def test_a_second_write_that_waited_in_vain_finds_the_appointment_busy(bench: Bench) -> None:
-    bench.writes.patience = 0.001
+    bench.writes.places.patience = 0.001
     bench.hospital.hold = asyncio.Event()
     first = asyncio.create_task(bench.run())
     await spin()
@@ -94,7 +95,7 @@ async def test_a_second_write_that_waited_in_vain_finds_the_appointment_busy(ben
 async def test_busy_is_told_after_not_found_and_before_everything_else(
     bench: Bench, changes: dict[str, Any], code: Code
 ) -> None:
-    bench.writes.patience = 0.0
+    bench.writes.places.patience = 0.0
     bench.hospital.hold = asyncio.Event()
     first = asyncio.create_task(bench.run())
     await spin()
@@ -108,7 +109,7 @@ async def test_busy_is_told_after_not_found_and_before_everything_else(
 
 
 async def test_one_without_a_grant_by_now_does_not_learn_that_it_is_busy(bench: Bench) -> None:
-    bench.writes.patience = 0.0
+    bench.writes.places.patience = 0.0
     bench.hospital.hold = asyncio.Event()
     first = asyncio.create_task(bench.run())
     await spin()
@@ -175,7 +176,7 @@ async def test_a_turn_is_free_again_after_a_fault_of_the_reading_edge(bench: Ben
         await bench.run()
 
     assert isinstance(await bench.run(), Shown)
-    assert bench.writes.turns._turns == {}
+    assert bench.writes.places.turns._turns == {}
 
 
 async def test_time_spent_waiting_for_a_turn_is_not_taken_from_the_decision(bench: Bench) -> None:

@@ -44,7 +44,7 @@ async def test_whenever_a_partner_hangs_up_every_intent_gets_its_outcome(bench: 
     await bench.writes.drain()
 
     assert len(bench.hospital.sent) == len(bench.paper.of("intent")) == len(bench.paper.of("outcome"))
-    assert bench.writes.turns._turns == {}
+    assert bench.writes.places.turns._turns == {}
 
 
 async def test_draining_waits_for_every_write_that_was_begun(bench: Bench) -> None:
@@ -97,7 +97,7 @@ async def test_an_edge_that_breaks_after_the_intent_leaves_an_unknown_outcome(
 
     assert answer == Refused(Code.OUTCOME_UNKNOWN, task="t-1")
     assert bench.paper.outcomes == [("unknown", False, False)]
-    assert bench.open_writes.hold((("airedale-box", "a-1"),))
+    assert bench.holds(("airedale-box", "a-1"))
     assert bench.shelf.statuses[-1] == "in-progress"
     assert bench.faults == [fault]
 
@@ -126,12 +126,18 @@ async def test_a_process_that_stops_hard_still_records_the_write_on_the_wire(ben
     assert bench.paper.outcomes == [("unknown", False, False)]
 
 
-async def test_a_task_that_cannot_be_kept_does_not_stop_the_write(bench: Bench) -> None:
-    bench.shelf.jammed = BUG
+async def test_a_store_that_breaks_off_permits_nothing(bench: Bench) -> None:
+    bench.shelf.torn = BUG
 
-    assert isinstance(await bench.run(), Shown)
-    assert bench.paper.outcomes == [("applied", True, False)]
-    assert bench.faults == [BUG, BUG, BUG]
+    assert await bench.run() == Refused(Code.STATE_UNAVAILABLE)
+
+    assert bench.hospital.sent == []
+    assert bench.paper.events == ["intent"]
+    assert bench.open_writes.owed == 1
+    bench.shelf.torn = None
+    await bench.nap.over()
+    assert bench.paper.outcomes == [("rejected", True, True)]
+    assert bench.faults == [BUG, BUG]
 
 
 async def test_a_fault_before_the_intent_sends_nothing(bench: Bench) -> None:

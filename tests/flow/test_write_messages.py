@@ -125,8 +125,8 @@ async def test_a_message_that_no_read_shows_yet_is_taken_and_holds_both_names(
     assert (upstream(bench)["status"], upstream(bench)["control_id"]) == ("AA", "m-1")
     assert bench.shelf.statuses[-1] == "accepted"
     assert bench.shelf.kept[-1].open
-    assert bench.open_writes.hold((ID,))
-    assert bench.open_writes.hold((PLACER,))
+    assert bench.holds(ID)
+    assert bench.holds(PLACER)
     assert len(bench.open_writes) == 1
     assert bench.faults == ([fault] if fault is BUG else [])
 
@@ -154,7 +154,7 @@ async def test_a_message_is_followed_until_a_read_shows_it(bench: Bench) -> None
     assert bench.paper.outcomes[1:] == [("applied", True, True)]
     assert (upstream(bench)["status"], upstream(bench)["version_after"]) == ("AA", "8")
     assert bench.shelf.statuses[-1] == "completed"
-    assert not bench.open_writes.hold((ID, PLACER))
+    assert not bench.holds(ID, PLACER)
 
 
 async def test_a_change_that_a_later_cancel_overtook_is_rejected(bench: Bench) -> None:
@@ -166,7 +166,7 @@ async def test_a_change_that_a_later_cancel_overtook_is_rejected(bench: Bench) -
     assert bench.paper.outcomes[1:] == [("rejected", True, True)]
     assert bench.paper.of("outcome")[1]["code"] == "version-conflict"
     assert bench.shelf.statuses[-1] == "rejected"
-    assert not bench.open_writes.hold((ID, PLACER))
+    assert not bench.holds(ID, PLACER)
 
 
 async def test_a_message_that_never_shows_is_closed_as_unknown_after_its_time(bench: Bench) -> None:
@@ -181,7 +181,7 @@ async def test_a_message_that_never_shows_is_closed_as_unknown_after_its_time(be
     assert bench.paper.of("outcome")[1]["code"] == "outcome-unknown"
     assert bench.shelf.statuses[-1] == "failed"
     assert not bench.shelf.kept[-1].open
-    assert not bench.open_writes.hold((ID, PLACER))
+    assert not bench.holds(ID, PLACER)
 
 
 async def test_what_no_read_can_show_ends_when_pkb_takes_it(bench: Bench) -> None:
@@ -305,11 +305,11 @@ async def test_two_ids_of_one_placer_id_never_overlap_and_the_second_reads_again
     assert await second == Refused(Code.ALREADY_CANCELLED)
     assert bench.hospital.reads == ["a-1", "a-2", "a-2"]
     assert bench.hospital.most_under_way == 1
-    assert bench.writes.turns._turns == {}
+    assert bench.writes.places.turns._turns == {}
 
 
 async def test_a_second_id_that_waited_in_vain_finds_the_appointment_busy(bench: Bench) -> None:
-    bench.writes.patience = 0.001
+    bench.writes.places.patience = 0.001
     bench.hospital.hold = asyncio.Event()
     first = asyncio.create_task(run(bench))
     await spin()
@@ -321,7 +321,7 @@ async def test_a_second_id_that_waited_in_vain_finds_the_appointment_busy(bench:
     assert len(bench.hospital.sent) == 1
 
 
-async def test_one_whose_placer_id_changed_while_it_waited_finds_the_appointment_busy(bench: Bench) -> None:
+async def test_one_whose_placer_id_changed_while_it_waited_is_decided_on_what_it_is_now(bench: Bench) -> None:
     bench.hospital.answer = Turned(Code.UPSTREAM_REFUSED, "AR", "m-1")
     bench.hospital.hold = asyncio.Event()
     first = asyncio.create_task(run(bench))
@@ -332,8 +332,9 @@ async def test_one_whose_placer_id_changed_while_it_waited_finds_the_appointment
     bench.hospital.hold.set()
     await first
 
-    assert await second == Refused(Code.APPOINTMENT_BUSY)
-    assert len(bench.hospital.sent) == 1
+    assert await second == Refused(Code.UPSTREAM_REFUSED)
+    assert bench.hospital.reads == ["a-1", "a-2", "a-2", "a-2"]
+    assert bench.hospital.most_under_way == 1
 
 
 async def test_a_copy_read_before_an_open_message_ended_is_not_written_to(bench: Bench) -> None:
@@ -356,7 +357,7 @@ async def test_a_copy_read_before_an_open_message_ended_is_not_written_to(bench:
     assert bench.paper.outcomes[1:] == [("applied", True, True)]
     slow.set()
 
-    assert await second == Refused(Code.APPOINTMENT_BUSY)
+    assert await second == Refused(Code.APPOINTMENT_BUSY, task="t-1")
     assert bench.hospital.sent == [cancel()]
 
 
