@@ -301,9 +301,11 @@ class Bench:
 
     async def die(self) -> None:
         """Stop everything at once, as kill -9 does; nothing is told to anybody."""
+        self.shelf.down = self.paper.full = True
         for task in (*self.writes.running, *self.open_writes._running, *self.arrears._waiting):
             task.cancel()
         await spin()
+        await self.arrears.close()
         self.folder.dead.add(self.paper.chain)
 
     def _alarm(self, event: str, record: dict[str, object]) -> None:
