@@ -17,6 +17,7 @@ from gateway.app import serve as run
 from gateway.app.ports import Handover
 from gateway.app.supervisor import Plan, supervise
 from gateway.cli.check import insecure_flags
+from gateway.cli.log import Lenient
 from gateway.configuration.problems import ConfigurationRefused
 from gateway.configuration.settings_file import load_settings
 from gateway.flow.ports import JournalUnavailable, StateUnavailable
@@ -94,7 +95,7 @@ def set_up_log(form: str, worker: int | None = None) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: Lenient(sys.stderr),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")

@@ -25,7 +25,7 @@ def bench(tmp_path: Path) -> Bench:
 @asynccontextmanager
 async def hanging(bench: Bench, **settings: Any) -> AsyncIterator[Journal]:
     """A journal whose disk hangs until it is let go; it does so at the end in any case."""
-    async with bench.journal(**{"wait": 0.15, "patience": 60, **settings}) as journal:
+    async with bench.journal(**{"wait": 0.4, "patience": 60, **settings}) as journal:
         bench.disk.hanging.clear()
         try:
             yield journal
@@ -71,7 +71,7 @@ async def test_an_answer_is_not_held_up_for_longer_and_may_be_on_record_later(be
 async def test_what_must_be_known_to_be_there_or_not_is_waited_for_once_it_is_in_hand(bench: Bench, event: str) -> None:
     async with hanging(bench) as journal:
         writing = await in_hand(bench, journal, {"event": event})
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(0.8)
         assert not writing.done()
         bench.disk.hanging.set()
         assert await writing == 2
