@@ -47,9 +47,9 @@ class Server:
     def drop(self, url: str) -> None:
         self.sql(f"DROP DATABASE IF EXISTS {url.rpartition('/')[2]} WITH (FORCE)")
 
-    def sql(self, statement: str, database: str = "postgres") -> str:
+    def sql(self, statement: str, address: str | None = None) -> str:
         """Run one statement from a process of its own and give what it shows, a row a line."""
-        words = [str(self.binaries / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statement, self.url(database)]
+        words = [str(self.binaries / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statement, address or self.url()]
         shown = subprocess.run(words, check=True, capture_output=True, text=True, timeout=30).stdout
         return shown.strip()
 

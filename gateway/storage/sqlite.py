@@ -47,7 +47,11 @@ class _Connection:
 
     async def settle(self) -> None:
         """Undo what is left of a transaction; a full disk has undone it already."""
-        if self._connection.in_transaction:
+        try:
+            left = self._connection.in_transaction
+        except _FAULTS as error:
+            raise StateUnavailable("the state file cannot answer") from error
+        if left:
             await self.change("ROLLBACK")
 
     async def close(self) -> None:

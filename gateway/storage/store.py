@@ -215,10 +215,6 @@ class Store:
         found = await self._filed("task.id = $1", task)
         return found[0] if found else None
 
-    async def mine(self) -> Sequence[Filed]:
-        """See the port."""
-        return await self._filed("task.node = $1 AND task.phase <> 'ended'", self.nodes.name)
-
     async def renew(self) -> bool:
         """See the port. Old writes and keys are removed from time to time as well."""
         renewed = await self.nodes.renew()
