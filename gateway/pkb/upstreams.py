@@ -1,15 +1,18 @@
 """All ways to PKB as one: the route of the customer chooses."""
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Protocol, TypeVar
 
 from gateway.domain.appointment import Write
 from gateway.domain.codes import Code
 from gateway.domain.grant import Customer
 from gateway.domain.search import Query, Reach
-from gateway.flow.ports import NotSent, Sender, Sighting, Upstream, UpstreamFault, WriteAnswer
+from gateway.flow.ports import Doubt, NotSent, Sender, Sighting, Upstream, UpstreamFault, WriteAnswer
 from gateway.flow.search import Finder, Page, Place
 from gateway.pkb.breaker import PATIENCE_SECONDS, BreakerState, Bulkhead, Overloaded
+
+Found = TypeVar("Found")
 
 
 class RouteUpstream(Upstream, Finder, Protocol):
@@ -25,15 +28,32 @@ class RouteUpstream(Upstream, Finder, Protocol):
         ...
 
 
+class Tell(Protocol):
+    """Hears why PKB was not read, or a write not sent or left in doubt."""
+
+    def __call__(self, what: str, /, *, route: str, reason: str, status: int | str | None) -> None:
+        """Say what happened; `reason` is in the gateway's own words, never in PKB's."""
+        ...
+
+
+def _tell_nobody(what: str, /, *, route: str, reason: str, status: int | str | None) -> None:
+    del what, route, reason, status
+
+
 class Upstreams:
     """The upstream of every route, and the bulkhead that keeps one customer from taking all of the gateway."""
 
     def __init__(
-        self, routes: Mapping[str, RouteUpstream], per_customer: int, patience: float = PATIENCE_SECONDS
+        self,
+        routes: Mapping[str, RouteUpstream],
+        per_customer: int,
+        patience: float = PATIENCE_SECONDS,
+        tell: Tell = _tell_nobody,
     ) -> None:
         """`routes` by name; `per_customer` requests may be under way for one customer, others wait for `patience`."""
         self._routes = dict(routes)
         self._bulkhead = Bulkhead(per_customer, patience)
+        self._tell = tell
 
     @property
     def states(self) -> dict[str, BreakerState]:
@@ -47,30 +67,33 @@ class Upstreams:
 
     async def read(self, customer: Customer, appointment: str, deadline: float, *, fresh: bool) -> Sighting | None:
         """Read by the customer's route; see the port. Raises UpstreamFault, `overloaded` included."""
-        route = self._routes.get(customer.route.name)
-        if route is None:
-            raise UpstreamFault(Code.UPSTREAM_UNAVAILABLE, "no such route")
-        try:
-            async with self._bulkhead.place(customer.id):
-                return await route.read(customer, appointment, deadline, fresh=fresh)
-        except Overloaded as error:
-            raise UpstreamFault(Code.OVERLOADED, "too many requests for this customer") from error
+        return await self._in_place(
+            customer, "not read", lambda route: route.read(customer, appointment, deadline, fresh=fresh)
+        )
 
     async def search(self, customer: Customer, query: Query, reach: Reach, place: Place, deadline: float) -> Page:
         """Search by the customer's route; see the port. Raises UpstreamFault, `overloaded` included."""
-        route = self._routes.get(customer.route.name)
-        if route is None:
-            raise UpstreamFault(Code.UPSTREAM_UNAVAILABLE, "no such route")
-        try:
-            async with self._bulkhead.place(customer.id):
-                return await route.search(customer, query, reach, place, deadline)
-        except Overloaded as error:
-            raise UpstreamFault(Code.OVERLOADED, "too many requests for this customer") from error
+        return await self._in_place(
+            customer, "not searched", lambda route: route.search(customer, query, reach, place, deadline)
+        )
 
     async def write(
         self, customer: Customer, command: Write, sighting: Sighting, deadline: float, *, sender: Sender
     ) -> WriteAnswer:
         """Write by the customer's route; see the port."""
+        answer = await self._write(customer, command, sighting, deadline, sender)
+        match answer:
+            case NotSent(reason=reason):
+                self._say("not sent", customer, reason, None)
+            case Doubt(reason=reason, status=status):
+                self._say("in doubt", customer, reason, status)
+            case _:
+                pass
+        return answer
+
+    async def _write(
+        self, customer: Customer, command: Write, sighting: Sighting, deadline: float, sender: Sender
+    ) -> WriteAnswer:
         route = self._routes.get(customer.route.name)
         if route is None:
             return NotSent("no such route")
@@ -79,6 +102,27 @@ class Upstreams:
                 return await route.write(customer, command, sighting, deadline, sender=sender)
         except Overloaded:
             return NotSent("too many requests for this customer")
+
+    async def _in_place(
+        self, customer: Customer, what: str, look: Callable[[RouteUpstream], Awaitable[Found]]
+    ) -> Found:
+        route = self._routes.get(customer.route.name)
+        try:
+            if route is None:
+                raise UpstreamFault(Code.UPSTREAM_UNAVAILABLE, "no such route")
+            async with self._bulkhead.place(customer.id):
+                return await look(route)
+        except Overloaded as error:
+            # The partner is told; a line for each would only add to the load.
+            raise UpstreamFault(Code.OVERLOADED, "too many requests for this customer") from error
+        except UpstreamFault as fault:
+            self._say(what, customer, fault.reason, fault.status)
+            raise
+
+    def _say(self, what: str, customer: Customer, reason: str, status: int | str | None) -> None:
+        # What is known of a write must not get lost because it could not be told.
+        with suppress(Exception):
+            self._tell(what, route=customer.route.name, reason=reason, status=status)
 
     async def close(self) -> None:
         """Close every route."""

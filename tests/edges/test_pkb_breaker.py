@@ -9,7 +9,7 @@ from gateway.domain.appointment import Appointment, Cancel, Provenance, Status, 
 from gateway.domain.codes import Code
 from gateway.domain.grant import Coding, Customer, CustomerKind, Ownership, Route, RouteKind
 from gateway.domain.search import Query, Reach
-from gateway.flow.ports import NotSent, Sender, Sighting, Turned, Upstream, UpstreamFault, WriteAnswer
+from gateway.flow.ports import Doubt, NotSent, Sender, Sighting, Turned, Upstream, UpstreamFault, WriteAnswer
 from gateway.flow.search import Page, Place
 from gateway.pkb.breaker import Breaker, BreakerOpen, BreakerState, Bulkhead, Overloaded
 from gateway.pkb.upstreams import Upstreams
@@ -271,3 +271,51 @@ async def test_a_route_that_does_not_exist_is_unavailable() -> None:
     with pytest.raises(UpstreamFault):
         await upstreams.search(customer("box"), QUERY, Reach(), Place(), 0.0)
     assert isinstance(await upstreams.write(customer("box"), CANCEL, SIGHTING, 0.0, sender=SENDER), NotSent)
+
+
+@dataclass
+class Told:
+    """Hears of trouble, and fails at it where it is told to."""
+
+    heard: list[tuple[str, str, str, object]] = field(default_factory=list)
+    fails: bool = False
+
+    def __call__(self, what: str, /, *, route: str, reason: str, status: int | str | None) -> None:
+        self.heard.append((what, route, reason, status))
+        if self.fails:
+            raise OSError("no log")
+
+
+@dataclass
+class Troubled(Box):
+    """A route where nothing works."""
+
+    answer: WriteAnswer = field(default_factory=lambda: NotSent("breaker open"))
+
+    async def read(self, customer: Customer, appointment: str, deadline: float, *, fresh: bool) -> Sighting | None:
+        raise UpstreamFault(Code.UPSTREAM_UNAVAILABLE, "answered with an error", 503)
+
+    async def write(
+        self, customer: Customer, command: Write, sighting: Sighting, deadline: float, *, sender: Sender
+    ) -> WriteAnswer:
+        return self.answer
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["a log that works", "a log that fails"])
+async def test_trouble_is_told_with_its_reason_and_the_answer_stays_what_it_is(fails: bool) -> None:
+    told, box = Told(fails=fails), Troubled()
+    upstreams = Upstreams({"box": box}, 1, tell=told)
+
+    with pytest.raises(UpstreamFault):
+        await upstreams.read(customer("box"), "1", 0.0, fresh=True)
+    assert await upstreams.write(customer("box"), CANCEL, SIGHTING, 0.0, sender=SENDER) == box.answer
+    box.answer = Doubt("no answer in time")
+    assert await upstreams.write(customer("box"), CANCEL, SIGHTING, 0.0, sender=SENDER) == box.answer
+    box.answer = Turned(Code.VERSION_CONFLICT, 412)
+    assert await upstreams.write(customer("box"), CANCEL, SIGHTING, 0.0, sender=SENDER) == box.answer
+
+    assert told.heard == [
+        ("not read", "box", "answered with an error", 503),
+        ("not sent", "box", "breaker open", None),
+        ("in doubt", "box", "no answer in time", None),
+    ]
