@@ -13,25 +13,25 @@ from typing import Any, Final
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 LOOKUP_SECONDS: Final = 3.0
-"""How long one request waits for a name; the next one joins the lookup that still runs."""
+"""How long one request waits for a name."""
+LOOKUPS: Final = 4
+"""How many lookups of one name may run: a further one is begun when the youngest has taken that long already."""
 
 _Found = list[tuple[Any, ...]]
+_Key = tuple[str, int, int]
 
 
 class Names(AbstractResolver):
-    """Resolves names by the system's resolver, one thread a name at a time; the names come from the settings alone."""
+    """Resolves names by the system's resolver, in threads of their own; the names come from the settings alone."""
 
     def __init__(self) -> None:
-        self._running: dict[tuple[str, int, int], asyncio.Future[_Found]] = {}
+        self._running: dict[_Key, list[tuple[float, asyncio.Future[_Found]]]] = {}
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """Give the addresses of a name. Raises OSError, also when there is no answer in time."""
-        key = (host, port, int(family))
-        looking = self._running.get(key)
-        if looking is None:
-            looking = self._running[key] = self._start(key)
+        looking = self._lookup((host, port, int(family)))
         try:
             async with asyncio.timeout(LOOKUP_SECONDS):
                 found = await asyncio.shield(looking)
@@ -52,10 +52,24 @@ class Names(AbstractResolver):
     async def close(self) -> None:
         """Leave what still runs to itself."""
 
-    def _start(self, key: tuple[str, int, int]) -> asyncio.Future[_Found]:
+    def _lookup(self, key: _Key) -> asyncio.Future[_Found]:
+        """Join the youngest lookup of a name, unless it hangs: a resolver that is back answers a new one at once."""
+        now, running = asyncio.get_running_loop().time(), self._running.setdefault(key, [])
+        if running and (now - running[-1][0] < LOOKUP_SECONDS or len(running) >= LOOKUPS):
+            return running[-1][1]
+        looking = self._start(key)
+        running.append((now, looking))
+        looking.add_done_callback(lambda _: self._done(key, looking))
+        return looking
+
+    def _done(self, key: _Key, looking: asyncio.Future[_Found]) -> None:
+        left = [each for each in self._running.pop(key) if each[1] is not looking]
+        if left:
+            self._running[key] = left
+
+    def _start(self, key: _Key) -> asyncio.Future[_Found]:
         loop = asyncio.get_running_loop()
         looking: asyncio.Future[_Found] = loop.create_future()
-        looking.add_done_callback(lambda _: self._running.pop(key, None))
         # Nobody may be waiting any more when it fails.
         looking.add_done_callback(lambda done: done.cancelled() or done.exception())
 

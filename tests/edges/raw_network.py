@@ -5,6 +5,7 @@ import contextlib
 import socket
 import ssl
 import struct
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -209,9 +210,12 @@ class Authority:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.set_ciphers("ALL:@SECLEVEL=0")
         context.load_cert_chain(file)
-        if newest < ssl.TLSVersion.TLSv1_2:
-            context.minimum_version = newest
-        context.maximum_version = newest
+        with warnings.catch_warnings():
+            # Python calls the old versions deprecated, which is why they are wanted here.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            if newest is not ssl.TLSVersion.MAXIMUM_SUPPORTED:
+                context.minimum_version = newest
+            context.maximum_version = newest
         return context
 
 

@@ -106,22 +106,38 @@ async def test_fifty_requests_for_a_name_that_hangs_ask_once_and_hold_up_nobody_
     assert resolver.asked == ["hangs.example", "box.example"]
 
 
-async def test_a_lookup_that_ends_late_serves_those_who_come_then(
+async def test_a_lookup_that_hangs_is_joined_until_it_has_taken_too_long(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOKUP_SECONDS", 0.05)
+    names = Names()
+    for asked in range(1, 7):
+        with pytest.raises(OSError, match="in time"):
+            await names.resolve("hangs.example", 80)
+        assert len(resolver.asked) == min(asked, module.LOOKUPS)
+
+
+async def test_a_resolver_that_is_back_answers_although_an_old_lookup_still_hangs(
     resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LOOKUP_SECONDS", 0.05)
     names = Names()
     with pytest.raises(OSError, match="in time"):
         await names.resolve("hangs.example", 80)
-    monkeypatch.setattr(module, "LOOKUP_SECONDS", 2.0)
-    waiting = asyncio.create_task(names.resolve("hangs.example", 80))
+    resolver.hanging = frozenset()
+    monkeypatch.setattr(module, "LOOKUP_SECONDS", 0.04)
+    (found,) = await names.resolve("hangs.example", 80)
+    assert (found["host"], found["port"], found["hostname"]) == ("127.0.0.1", 80, "hangs.example")
+    assert resolver.asked == ["hangs.example", "hangs.example"]
+
+
+async def test_a_lookup_that_ends_late_serves_those_who_joined_it(resolver: Resolver) -> None:
+    names = Names()
+    waiting = [asyncio.create_task(names.resolve("hangs.example", 80)) for _ in range(3)]
     await asyncio.sleep(0.02)
     resolver.free.set()
-    (found,) = await waiting
-    assert (found["host"], found["port"], found["hostname"]) == ("127.0.0.1", 80, "hangs.example")
+    assert [found["host"] for (found,) in await asyncio.gather(*waiting)] == ["127.0.0.1"] * 3
     assert resolver.asked == ["hangs.example"]
-    await names.resolve("hangs.example", 80)
-    assert resolver.asked == ["hangs.example", "hangs.example"]
 
 
 async def test_one_who_gives_up_does_not_take_the_answer_from_the_others(resolver: Resolver) -> None:

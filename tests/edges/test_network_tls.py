@@ -27,7 +27,6 @@ BAD: dict[str, Callable[[Authority], ssl.SSLContext]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("alone", [True, False], ids=["a write", "a read"])
 @pytest.mark.parametrize("bad", BAD)
 async def test_nothing_is_sent_over_tls_that_is_not_good(bad: str, alone: bool, tmp_path: Path) -> None:
