@@ -5,7 +5,7 @@ Before the ports open, and every few seconds after.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from gateway.domain.codes import Code
@@ -38,6 +38,8 @@ class Caretaker:
     _leased_until: float = 0.0
     _deaths: int = 0
     """How often this node was taken for dead."""
+    _adopted: dict[str, Filed] = field(default_factory=dict)
+    """Writes that are ours to look after, until that has begun."""
 
     def pass_for_now(self) -> Callable[[], bool]:
         """Give a pass for one write: good while no other node can have taken this one for dead since it was given.
@@ -79,7 +81,10 @@ class Caretaker:
         died = [chain for chain in await self.store.peers() if self.chains.is_dead(chain)]
         for filed in await self.store.adopt(died):
             self.notice("open write", {"task": filed.task.id, "appointment": filed.task.appointment, "of": filed.chain})
+            self._adopted[filed.task.id] = filed
+        for filed in tuple(self._adopted.values()):
             await self._adopt(filed)
+            del self._adopted[filed.task.id]
         for filed in await self.store.owing():
             if not self.open_writes.minds(filed.task.id):
                 await self._settle(filed)

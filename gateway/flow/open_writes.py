@@ -157,9 +157,9 @@ class OpenWrites:
             self._start(self._follow(opened, None))
 
     async def conclude(self, task: Task, outcome: Outcome) -> None:
-        """End a write of which a dead process left no end. Raises StateUnavailable."""
+        """End a write of which a dead process left no end. Never raises."""
         ended, record = self.concluded(task, outcome)
-        await self._finish(ended, outcome, record)
+        await self._end(ended, outcome, record)
 
     def concluded(self, task: Task, outcome: Outcome) -> tuple[Task, records.Record]:
         """Give the Task with that end, and the record of it."""

@@ -398,3 +398,152 @@ async def test_it_begins_only_where_store_and_folder_can_be_read(bench: Bench) -
     bench.folder.open_intents = unreadable  # type: ignore[method-assign] # a folder that cannot be read
     with pytest.raises(JournalUnavailable):
         await bench.caretaker.begin()
+
+
+async def test_an_adopted_write_is_not_forgotten_when_its_chain_cannot_be_read(bench: Bench) -> None:
+    await killed_while_sent(bench, applied=True)
+    other = bench.beside()
+    told = other.folder.told
+
+    async def unreadable(chain: str, task: str) -> Any:
+        raise JournalUnavailable("unreadable")
+
+    other.folder.told = unreadable  # type: ignore[method-assign] # a disk that comes back
+    with pytest.raises(JournalUnavailable):
+        await other.caretaker.begin()
+    other.folder.told = told  # type: ignore[method-assign] # and is back
+
+    await other.caretaker._round()
+    await other.later(seconds=1)
+
+    assert finals(bench, other) == [("applied", True)]
+
+
+async def test_what_two_nodes_inherit_one_records(bench: Bench) -> None:
+    await killed_at(bench, "end", after=True)
+    other = bench.beside()
+
+    async def taken(*_: object) -> bool:
+        return False
+
+    other.shelf.inherit = taken  # type: ignore[method-assign, assignment] # somebody else was first
+    await other.caretaker.begin()
+
+    assert finals(bench, other) == []
+
+
+async def test_an_end_elsewhere_is_noticed_by_who_follows(bench: Bench) -> None:
+    bench.doubt(applies=False)
+    await bench.run()
+    other = bench.beside()
+    bench.hospital.copies["a-1"] = done(cancel(), appointment())
+    filed = bench.shelf.cupboard.filed["t-1"]
+    assert (await other.open_writes.find_out(filed.task, 1e9)).status is TaskStatus.COMPLETED
+    bench.hospital.copies["a-1"] = appointment()
+
+    await bench.later(seconds=1)
+
+    assert len(bench.open_writes) == 0
+    assert finals(bench, other) == [("applied", True)]
+
+
+async def test_a_silent_store_does_not_stop_who_follows(bench: Bench) -> None:
+    bench.doubt(applies=False)
+    await bench.run()
+    bench.shelf.down = True
+    await bench.later(seconds=1)
+    bench.shelf.down, bench.shelf.torn = False, ZeroDivisionError("a bug")
+    await bench.later(seconds=1)
+    bench.shelf.torn = None
+    assert len(bench.open_writes) == 1
+
+    await bench.later(seconds=SETTLES.total_seconds())
+
+    assert finals(bench) == [("rejected", True)]
+
+
+async def test_an_end_that_the_store_kept_to_itself_while_it_was_asked_for_is_recorded_once(bench: Bench) -> None:
+    bench.doubt(applies=False)
+    await bench.run(once=ONCE)
+    bench.hospital.copies["a-1"] = done(cancel(), appointment())
+    bench.shelf.deaf_to = {"end"}
+
+    assert await bench.run(once=ONCE, task="t-2") == Refused(Code.STATE_UNAVAILABLE)
+    bench.shelf.deaf_to = set()
+    await bench.caretaker._round()
+    await bench.later(seconds=1)
+
+    assert finals(bench) == [("applied", True)]
+
+
+async def test_a_customer_that_is_gone_is_not_read_for(bench: Bench) -> None:
+    bench.doubt(applies=False)
+    await bench.run()
+    reads = len(bench.hospital.reads)
+    bench.policy = replace(bench.policy, customers={})
+    await bench.later(seconds=1)
+    assert len(bench.hospital.reads) == reads
+
+    await bench.later(hours=24)
+
+    assert finals(bench) == [("unknown", True)]
+
+
+async def test_a_node_that_was_taken_for_dead_before_its_intent_leaves_that_to_the_intent(bench: Bench) -> None:
+    await killed_at(bench, "hold", after=True)
+    bench.folder.dead.clear()
+    bench.folder.papers.clear()
+    bench.shelf.cupboard.nodes["chain-1"] = False
+    other = await successor(bench)
+    assert bench.shelf.cupboard.filed["t-1"].owed == "chain-1"
+    bench.folder.papers["chain-1"] = bench.paper
+    bench.shelf.down = bench.paper.full = False
+
+    await bench.caretaker._round()
+    assert finals(bench, other) == []
+    await bench.paper.write({"event": "intent", "task": "t-1"})
+    await bench.caretaker._round()
+
+    assert finals(bench, other) == [("rejected", True)]
+
+
+async def test_of_two_that_take_up_what_only_the_chain_remembers_one_follows_it(bench: Bench) -> None:
+    await killed_while_sent(bench, applied=True)
+    bench.shelf.cupboard.__init__()  # type: ignore[misc] # the store was lost
+    second, third = bench.beside("chain-2"), bench.beside("chain-3")
+
+    async def late(task: str) -> None:
+        await spin()
+
+    third.shelf.find = late  # type: ignore[method-assign] # it looked before the other filed it
+    await asyncio.gather(second.caretaker.begin(), third.caretaker.begin())
+    await second.later(seconds=1)
+
+    assert finals(bench, second, third) == [("applied", True)]
+    assert len(third.open_writes) == 0
+
+
+async def test_one_that_is_followed_already_is_not_followed_twice(bench: Bench) -> None:
+    bench.doubt(applies=False)
+    await bench.run()
+
+    await bench.open_writes.follow(bench.shelf.cupboard.filed["t-1"])
+
+    await bench.later(seconds=SETTLES.total_seconds())
+    assert finals(bench) == [("rejected", True)]
+
+
+async def test_an_end_in_the_chain_that_the_store_learns_elsewhere_is_left_alone(bench: Bench) -> None:
+    await bench.run()
+    filed = bench.shelf.cupboard.filed["t-1"]
+    bench.shelf.cupboard.filed["t-1"] = replace(filed, phase=type(filed.phase)("sent"), owed=None)
+    await bench.die()
+    other = bench.beside()
+
+    async def ended(*_: object, **__: object) -> bool:
+        return False
+
+    other.shelf.end = ended  # type: ignore[method-assign] # a person was first
+    await other.caretaker.begin()
+
+    assert other.shelf.calls.count("recorded") == 0

@@ -368,3 +368,22 @@ async def test_what_a_slow_read_back_shows_settles_nothing(bench: Bench) -> None
     await run(bench)
 
     assert bench.paper.outcomes == [("unknown", False, False)]
+
+
+async def test_a_placer_id_that_another_appointment_bears_makes_us_read_again(bench: Bench) -> None:
+    """Somebody may have written to it between our read and the turn of that name."""
+    bench.hospital.answer = Turned(Code.UPSTREAM_REFUSED, "AR", "m-1")
+    await run(bench)
+
+    await run(bench, appointment="a-2", task="t-2")
+
+    assert bench.hospital.reads == ["a-1", "a-2", "a-2"]
+    assert len(bench.hospital.sent) == 2
+
+
+async def test_one_that_has_no_time_to_read_again_finds_the_appointment_busy(bench: Bench) -> None:
+    bench.hospital.answer = Turned(Code.UPSTREAM_REFUSED, "AR", "m-1")
+    await run(bench)
+    bench.writes.places.patience = 0.0
+
+    assert await run(bench, appointment="a-2", task="t-2") == Refused(Code.APPOINTMENT_BUSY)
