@@ -6,10 +6,10 @@ from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, HttpProcessingError, LineTooLong
 from aiohttp.web_protocol import RequestPayloadError
 
-from gateway.partner.headers import Head
+from gateway.partner.headers import MOST_HEADERS, Head
 from gateway.partner.target import Malformed, Target
 
 
@@ -101,3 +101,18 @@ def _send_continue(request: web.BaseRequest, came: Arrival) -> None:
     if came.awaits_continue and untouched and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     came.awaits_continue = False
+
+
+def reason_of(error: BaseException, line: int) -> str:
+    """Say what is wrong with bytes that are no request; `line` is the limit of target and header, in bytes."""
+    match error:
+        case LineTooLong():
+            return f"The request target or a header is longer than {line} bytes."
+        case BadHttpMethod():
+            return "The request does not start with a method in capital letters, a target and an HTTP version."
+        case BadHttpMessage(args=("Too many headers received",)):
+            return f"The request has more than {MOST_HEADERS} headers."
+        case _:
+            return (
+                "The request is not well-formed HTTP/1.1: its request line, a header line or the framing of its body."
+            )

@@ -12,14 +12,15 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage, StreamWriter
-from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, LineTooLong
+from aiohttp.http_exceptions import BadHttpMethod
 from aiohttp.http_parser import HttpRequestParserPy
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError, _ErrInfo
 from aiohttp.web_server import Server
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from gateway.partner.arrival import ARRIVAL, Arrival, connection_peer
+from gateway.partner.arrival import ARRIVAL, Arrival, connection_peer, reason_of
+from gateway.partner.connections import Connections, most_connections
 from gateway.partner.headers import MOST_HEADERS, Head, correlation_id, read_head, request_id
 from gateway.partner.target import Malformed, Target, read_target
 
@@ -51,6 +52,8 @@ class HttpLimits:
     line: int = 8_190
     """Bytes in the request target, and in one header."""
     shutdown: float = 60.0
+    connections: int = 4_096
+    """Open at once in one process; fewer where it may not open twice as many files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,7 @@ class PartnerProtocol(RequestHandler):
                 max_msg_queue_size=self._max_msg_queue_size,
             )
         self._edge = edge
+        self._room = server.room
         self._latest: StreamReader = EMPTY_PAYLOAD
         self._broken = False
         self._refused = False
@@ -141,10 +145,14 @@ class PartnerProtocol(RequestHandler):
         assert isinstance(transport, asyncio.WriteTransport)
         transport.set_write_buffer_limits(high=0)
         super().connection_made(transport)
-        self._await_headers()
+        if self._room.enter(self):
+            self._await_headers()
+        else:
+            self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stop every clock."""
+        self._room.leave(self)
         self._stop_discarding()
         self._headers_came()
         if self._stuck is not None:
@@ -184,7 +192,7 @@ class PartnerProtocol(RequestHandler):
         self._ended = True
         self._stop_discarding()
         self._spoil_body()
-        if self._idle():
+        if self.is_idle():
             self.force_close()
         return self.ssl_context is None
 
@@ -192,7 +200,8 @@ class PartnerProtocol(RequestHandler):
         if not self._latest.is_eof() and self._latest.exception() is None:
             self._latest.set_exception(RequestPayloadError())
 
-    def _idle(self) -> bool:
+    def is_idle(self) -> bool:
+        """Whether the connection waits for a request, or for the rest of its head."""
         return self._waiter is not None and not self._waiter.done()
 
     def _await_headers(self) -> None:
@@ -206,7 +215,7 @@ class PartnerProtocol(RequestHandler):
 
     def _headers_late(self) -> None:
         self._late = None
-        if self._idle():
+        if self.is_idle():
             self.force_close()
         elif not self._force_close:
             self._await_headers()
@@ -225,7 +234,7 @@ class PartnerProtocol(RequestHandler):
 
     def _make_error_handler(self, err_info: _ErrInfo) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
         async def refuse(request: web.BaseRequest) -> web.StreamResponse:
-            return self.refuse(request, Malformed(_reason(err_info.exc, self._edge.limits.line)))
+            return self.refuse(request, Malformed(reason_of(err_info.exc, self._edge.limits.line)))
 
         return refuse
 
@@ -266,6 +275,7 @@ class PartnerProtocol(RequestHandler):
         finished = await super().finish_response(request, resp, start_time)
         if early:
             await self._discard_input()
+        self._room.used(self)
         return finished
 
     async def _discard_input(self) -> None:
@@ -294,6 +304,7 @@ class PartnerServer(Server):
         super().__init__(self._admit, request_factory=self._take_in, handler_cancellation=False)
         self._inner = inner
         self._edge = edge
+        self.room = Connections(most_connections(edge.limits.connections))
 
     def __call__(self) -> RequestHandler:
         """Serve one connection."""
@@ -366,20 +377,6 @@ def _is_early(request: web.BaseRequest) -> bool:
 def _request_id(request: web.BaseRequest) -> str:
     assert isinstance(request.writer, AnswerWriter)
     return request.writer.request_id
-
-
-def _reason(error: BaseException, line: int) -> str:
-    match error:
-        case LineTooLong():
-            return f"The request target or a header is longer than {line} bytes."
-        case BadHttpMethod():
-            return "The request does not start with a method in capital letters, a target and an HTTP version."
-        case BadHttpMessage(args=("Too many headers received",)):
-            return f"The request has more than {MOST_HEADERS} headers."
-        case _:
-            return (
-                "The request is not well-formed HTTP/1.1: its request line, a header line or the framing of its body."
-            )
 
 
 class PartnerRunner(web.AppRunner):
