@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -61,3 +62,8 @@ def adopt(descriptors: Sequence[int]) -> list[socket.socket]:
 def tell_supervisor() -> None:
     """Say that this worker serves."""
     os.write(sys.stdin.fileno(), SERVING)
+
+
+def supervisor_is_gone() -> bool:
+    """Whether nobody holds the other end of a worker's input any more. A supervisor never writes to it."""
+    return bool(select.select([sys.stdin], [], [], 0)[0])

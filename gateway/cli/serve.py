@@ -1,6 +1,7 @@
 """`serve`: run the gateway."""
 
 import asyncio
+import io
 import logging
 import os
 import sys
@@ -14,7 +15,7 @@ from structlog.typing import EventDict, Processor
 
 from gateway.admin.metrics import leave_metrics, share_metrics
 from gateway.app import serve as run
-from gateway.app.ports import Handover
+from gateway.app.ports import Handover, supervisor_is_gone
 from gateway.app.supervisor import Plan, supervise
 from gateway.cli.check import insecure_flags
 from gateway.cli.log import Lenient
@@ -69,17 +70,19 @@ def _serve(config: Path, log: str, allowed: Sequence[str], *, watch_input: bool)
 
 def _work(given: Handover, config: Path, allowed: Sequence[str]) -> None:
     """Be one of several workers."""
-    supervisor = os.getppid()
     name = str(given.worker)
     folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
     share_metrics(folder, name)
     asyncio.run(run(load_settings(config, allowed=frozenset(allowed)), watch_input=True))
-    if os.getppid() != supervisor:
+    if supervisor_is_gone():
         leave_metrics(folder, name)
 
 
 def set_up_log(form: str, worker: int | None = None) -> None:
     """Log to standard error, one event a line; each names the worker, where there are several."""
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        # One call of the system for each line, even with PYTHONUNBUFFERED: several workers write to the same file.
+        sys.stderr.reconfigure(line_buffering=True, write_through=False)
     renderer: Processor = structlog.dev.ConsoleRenderer() if form == "console" else structlog.processors.JSONRenderer()
 
     def number(_: object, __: str, event: EventDict) -> EventDict:
