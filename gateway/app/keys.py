@@ -44,7 +44,8 @@ class SigningKeyFile:
     count: Callable[[str], None]
     problem: str | None = None
     """Why the file as it is now is not in use."""
-    _seen: Identity | None = None
+    _seen: tuple[Identity | None, ...] = ()
+    """What the file was at the last reading; empty before the first."""
     _tried: float = 0.0
     _looking: asyncio.Task[None] | None = field(default=None, repr=False)
     _asked: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
@@ -86,8 +87,8 @@ class SigningKeyFile:
         finally:
             self._looking = None
 
-    def _identity(self) -> Identity | None:
-        return None if self.secret.path is None else identity(self.secret.path)
+    def _identity(self) -> tuple[Identity | None, ...]:
+        return () if self.secret.path is None else (identity(self.secret.path),)
 
     async def _read(self) -> SigningKeys | str:
         """The keys in the file once it stands still, or why it is no use."""
