@@ -116,13 +116,15 @@ MEANINGS: Final[dict[str, str]] = {
     "limits.unresolved_after.accepted": "The same for a message that PKB accepted and does not show (`hl7` routes).",
     "limits.review_hint_after": "After this time the Task of an accepted message says where it may be waiting: in the "
     "hospital's review queue.",
-    "tokens.signing_key": "Private keys (PEM) that sign the gateway's access tokens: the first signs, all verify.",
+    "tokens.signing_key": "Private keys (PEM) that sign the gateway's access tokens: the first signs, all verify. The "
+    "file is followed; [how to change a key](operations.md#keys).",
     "tokens.lifetime": "How long an access token is good; 1s to 1h.",
-    "tokens.issuers": f"Other issuers of access tokens, by address. {NOT_YET} Their tokens are refused.",
-    "tokens.issuers.*.jwks_url": "Where its keys are.",
-    "tokens.issuers.*.audience": "What its tokens must name as audience.",
+    "tokens.issuers": "Other issuers of access tokens, by the exact `iss` of their tokens; not `public_url` itself.",
+    "tokens.issuers.*.jwks_url": "Where its keys are, [followed](operations.md#keys). `https://`, or `http://` on "
+    "this machine.",
+    "tokens.issuers.*.audience": "What its tokens must name in `aud`, alone or among others.",
     "tokens.issuers.*.algorithms": "Algorithms taken from it.",
-    "tokens.issuers.*.partner_claim": "The claim that names the partner.",
+    "tokens.issuers.*.partner_claim": "The claim that names the partner, as `client_id` in the grants file has it.",
     "routes": "Ways to customers' appointments in PKB, by name.",
     "routes.*(customer-fhir).kind": "`customer-fhir`: a customer's FHIR box, read and written.",
     "routes.*(customer-fhir).base_url": "The box's FHIR address.",
