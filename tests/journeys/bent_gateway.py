@@ -39,7 +39,7 @@ def bent_getaddrinfo(host: Any, *rest: Any, **named: Any) -> Any:
             case "gone":
                 raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
             case "hang":
-                time.sleep(2)
+                time.sleep(1)
             case _:
                 pass
     return resolve(host, *rest, **named)
@@ -57,8 +57,8 @@ def bend() -> None:
     socket.getaddrinfo = bent_getaddrinfo
     bent: dict[Any, dict[str, Any]] = {
         # No name is remembered, so that every connection asks; and nobody waits long for one.
-        http: {"NAMES_KEPT_SECONDS": 0, "CONNECT_SECONDS": 0.7},
-        names: {"LOOKUP_SECONDS": 0.7},
+        http: {"NAMES_KEPT_SECONDS": 0, "CONNECT_SECONDS": 0.3},
+        names: {"LOOKUP_SECONDS": 0.3},
         # The one place that asks for the time of day.
         grants: {"datetime": BentTime},
         assembly: {"HttpLimits": partial(HttpLimits, **json.loads(said("limits") or "{}"))},
