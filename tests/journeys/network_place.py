@@ -28,6 +28,10 @@ class Door:
     contexts: dict[str, ssl.SSLContext]
     mode: str = "good"
     port: int = 0
+    paused: threading.Event = field(default_factory=threading.Event)
+    """Set once a connection waits in the mode `paused`."""
+    resumed: threading.Event = field(default_factory=threading.Event)
+    """Set it to let such connections go on."""
     _taking: set[asyncio.Task[None]] = field(default_factory=set)
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
@@ -79,6 +83,9 @@ class Door:
                     linger = struct.pack("ii", 1, 0)
                     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                 case mode:
+                    if mode == "paused":
+                        self.paused.set()
+                        await asyncio.to_thread(self.resumed.wait, 20)
                     await writer.start_tls(self.contexts.get(mode, self.contexts["good"]))
                     there, back = await asyncio.open_connection("127.0.0.1", self.behind)
                     self._open.add(back)

@@ -1,5 +1,8 @@
 """PKB behind bad TLS, a shut door, silence or no name: what a partner gets, and what PKB sees (nothing)."""
 
+import asyncio
+import os
+import signal
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -17,7 +20,7 @@ from tests.journeys.partner import Client, Reply, reason, until
 from tests.journeys.processes import Place
 
 LONG_AGO = (timedelta(days=-30), timedelta(days=-1))
-LIMITS = '[limits]\ndeadline = "6s"\nnot_found_step = "0s"'
+LIMITS = '[limits]\ndeadline = "3s"\nnot_found_step = "0s"'
 
 
 @dataclass
@@ -117,6 +120,25 @@ async def test_a_message_without_a_connection_is_not_attempted(kind: str, networ
     again = await gateway.cancel(booking.id, *booking.who, reason(), customer=hospital.CUSTOMER)
     assert again.status in {200, 202}
     assert len(await hospital.messages(gateway, booking.placer)) == 1
+
+
+async def test_a_process_that_was_stopped_until_a_write_was_late_does_not_send_it(
+    network: Network, gateway: Client
+) -> None:
+    id_ = await gateway.fresh()
+    assert (await gateway.read(id_)).status == 200
+    network.trouble("paused", keep=True)
+    writing = asyncio.create_task(gateway.cancel(id_))
+    assert await asyncio.to_thread(network.door.paused.wait, 10)
+    os.kill(network.place.pid, signal.SIGSTOP)
+    network.door.resumed.set()
+    await asyncio.sleep(3.2)
+    os.kill(network.place.pid, signal.SIGCONT)
+    reply = await writing
+    network.trouble("good", keep=True)
+    await not_attempted(gateway, reply)
+    assert await gateway.writes(id_) == []
+    assert (await gateway.cancel(id_)).status == 200
 
 
 async def not_attempted(gateway: Client, reply: Reply) -> None:
