@@ -111,7 +111,10 @@ def _keep_tasks() -> None:
     )
 
     # The node without a name is dead from the start: whoever adopts first takes over.
-    op.execute("INSERT INTO node (name, chain, expires, lapsed) SELECT '', '', 0, 1 WHERE EXISTS (SELECT 1 FROM turn)")
+    op.execute(
+        "INSERT INTO node (name, chain, expires, lapsed) SELECT '', '', 0, 1"
+        " WHERE EXISTS (SELECT 1 FROM task WHERE phase <> 'ended')"
+    )
 
 
 def _table(name: str, *parts: SchemaItem) -> None:
