@@ -17,7 +17,7 @@ from gateway.configuration.settings import Settings
 from gateway.partner.access_tokens import Issuer
 from gateway.partner.key_servers import KeyClient
 from gateway.partner.keys import SigningKeyProblem, SigningKeys, read_signing_keys
-from gateway.partner.remote_keys import KeyUrls, RemoteKeys
+from gateway.partner.remote_keys import KeyUrls, RemoteKeys, Room
 from gateway.partner.signing_ring import SigningRing
 
 LOOK_EVERY: Final = 0.2
@@ -184,7 +184,8 @@ async def open_keys(
     def tell(keys: RemoteKeys) -> None:
         _tell(keys, count)
 
-    urls = KeyUrls(lambda url: RemoteKeys(url, client.fetch, tell, random.random))
+    room = Room()
+    urls = KeyUrls(lambda url: RemoteKeys(url, client.fetch, tell, random.random, room=room))
     stack.push_async_callback(urls.close)
 
     async def look() -> None:

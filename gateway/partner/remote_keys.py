@@ -14,8 +14,8 @@ from typing import Final
 from gateway.partner.key_servers import Fetched, FetchFailed
 from gateway.partner.keys import KeySet, KeySetProblem, read_key_set
 
-WAITING: Final = 128
-"""Requests that may wait for one server at a time; a slow one must not hold every request there is."""
+WAITING: Final = 64
+"""Requests that may wait for one server at a time; a slow one must not keep the others' waiting."""
 
 Fetch = Callable[[str, float], Awaitable[Fetched]]
 """Gets a key set from a URL within so many seconds. Raises FetchFailed."""
@@ -43,6 +43,13 @@ class Pace:
     """How long the last good keys are used while their server fails."""
 
 
+@dataclass(slots=True)
+class Room:
+    """How many requests may wait for keys of all servers: fewer than may be under way, or strangers could hold all."""
+
+    free: int = 192
+
+
 class RemoteKeys:
     """The keys at one URL. `told` is called with it whenever what there is to tell of it has changed.
 
@@ -56,6 +63,7 @@ class RemoteKeys:
         told: Callable[["RemoteKeys"], None],
         chance: Callable[[], float],
         *,
+        room: Room | None = None,
         pace: Pace | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -63,6 +71,7 @@ class RemoteKeys:
         self.problem: str | None = None
         """Why the last look failed."""
         self._fetch, self._told, self._chance, self._clock = fetch, told, chance, clock
+        self._room = Room() if room is None else room
         self._pace = Pace() if pace is None else pace
         self._keys = _NONE
         self._good_at = -math.inf
@@ -90,9 +99,10 @@ class RemoteKeys:
         """
         now = asyncio.get_running_loop().time()
         until = min(deadline, now + self._pace.wait)
-        if self._waiting >= WAITING or until <= now + self._cooling():
+        if self._waiting >= WAITING or self._room.free <= 0 or until <= now + self._cooling():
             return self.key_set().find(kid) is not None
         self._waiting += 1
+        self._room.free -= 1
         try:
             async with asyncio.timeout_at(until):
                 await self._seek(kid)
@@ -100,6 +110,7 @@ class RemoteKeys:
             pass
         finally:
             self._waiting -= 1
+            self._room.free += 1
         return self.key_set().find(kid) is not None
 
     async def _seek(self, kid: str) -> None:
@@ -149,8 +160,9 @@ class RemoteKeys:
     async def run(self) -> None:
         """Keep the keys fresh until cancelled."""
         while True:
-            await self.refresh()
+            # Before the look: whoever asks while it is under way wants a later one.
             self._asked.clear()
+            await self.refresh()
             try:
                 await asyncio.wait_for(self._asked.wait(), self.pause())
             except TimeoutError:
