@@ -92,7 +92,7 @@ MEANINGS: Final[dict[str, str]] = {
     "admin.operators[].token_sha256": 'SHA-256 of its token, in hex: `printf %s "$TOKEN" | sha256sum`.',
     "audit.directory": "Folder of the audit stream. Made with mode 0700.",
     "audit.pseudonym_key": "Key of the hashes that stand for patients and free text; 16 bytes or more. Whoever has it "
-    "can find a patient's records.",
+    "can find a patient's records. Cursors of searches are sealed under it too: all nodes need the same.",
     "audit.pseudonym_keys": "Older such keys. The present key's id is one above the highest here.",
     "audit.pseudonym_keys[].id": "The id in front of the older hashes, such as `k1`.",
     "audit.pseudonym_keys[].key": "The older key itself, for your own searches. The gateway does not use it.",
