@@ -7,7 +7,7 @@ from datetime import datetime
 
 from aiohttp import web
 
-from gateway.domain.codes import Code
+from gateway.domain.codes import CATALOGUE, Code
 from gateway.flow import records
 from gateway.flow.ports import JournalUnavailable
 from gateway.partner.access_tokens import AccessTokens, Identity, TokenExpired, TokenInvalid, TokenMissing
@@ -16,6 +16,7 @@ from gateway.partner.arrival import Arrival, arrival, read_body
 from gateway.partner.desk import Desk, Stop
 from gateway.partner.documents import Documents
 from gateway.partner.headers import accepts_fhir
+from gateway.partner.shedding import Turnstile
 from gateway.partner.table import Match, Name, Route, match
 from gateway.partner.token_endpoint import (
     RETRY_AFTER,
@@ -55,6 +56,7 @@ class Api:
     observe: Callable[[Seen], None]
     draining: bool = False
     in_flight: int = field(default=0)
+    turnstile: Turnstile = field(default_factory=Turnstile)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
@@ -87,10 +89,10 @@ class Api:
             self._reach(matched, route)
             assert matched is not None, "a path was found"
             assert route is not None, "its method was found"
-            self._have_room()
+            await self._have_room()
         except Stop as stop:
             self._note(came, matched, route, stop.code)
-            return self._told(stop)
+            return self._no_token(stop) if route is not None and route.name is Name.TOKEN else self._told(stop)
         if route.letter is None:
             return await self._open(request, came, matched, route, received)
         identity = await self._authenticate(came, received + self.desk.limits.deadline)
@@ -105,11 +107,20 @@ class Api:
         if route is None:
             raise Stop(Code.METHOD_NOT_ALLOWED, headers={"Allow": matched.allow})
 
-    def _have_room(self) -> None:
+    async def _have_room(self) -> None:
+        """Step 3, in front of everything that costs: no token is looked at, no body is read."""
+        if not self.draining and not (self.in_flight <= self.desk.limits.in_flight and await self.turnstile.enter()):
+            raise Stop(Code.OVERLOADED)
         if self.draining:
             raise Stop(Code.DRAINING, headers={"Connection": "close"})
-        if self.in_flight > self.desk.limits.in_flight:
-            raise Stop(Code.OVERLOADED)
+
+    def _no_token(self, stop: Stop) -> web.Response:
+        """Say in the words of OAuth what everybody else is told in those of FHIR (RFC 6749, 5.2)."""
+        wait = CATALOGUE[stop.code].retry_after
+        response = respond(TokenRefused(OAuthError.TEMPORARILY_UNAVAILABLE, Slip.STATE, retry_after=wait))
+        response.headers.update(stop.headers)
+        response[CODE] = stop.code.value
+        return response
 
     async def _authenticate(self, came: Arrival, deadline: float) -> Identity | Stop:
         realm = 'Bearer realm="pkb-gateway"'

@@ -1,0 +1,109 @@
+"""Load shedding: requests are let in as fast as the process gets round, and no faster."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+GRACE: Final = 0.5
+"""Seconds for which requests may queue without a pause before any is refused: a burst is no overload."""
+
+PLACES: Final = 8
+"""Requests that may wait once the queue has stood for longer than that."""
+
+PATIENCE: Final = 1.0
+"""Seconds after which one that still waits gives way to a newcomer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiter:
+    since: float
+    told: asyncio.Future[bool]
+
+
+class Rounds:
+    """Calls back after one round of the process: through another thread and the event loop.
+
+    The loop alone would not tell: it spins while requests wait for the threads that write, and these for the
+    interpreter's lock. The thread is its own, because hanging name lookups fill the one that asyncio offers.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="turnstile")
+
+    def __call__(self, call: Callable[[], None]) -> None:
+        """Call back, in the event loop that runs now."""
+        self._thread.submit(asyncio.get_running_loop().call_soon_threadsafe, call)
+
+
+class Turnstile:
+    """Lets one request in each round of the process, holds a few back, and turns the rest away.
+
+    A process with too much to do gets round slowly, for whatever reason: many requests, dear ones, a starved machine.
+    One that waits, for PKB or a slow client, gets round at once; so a customer whose PKB hangs counts as no load.
+    One request a round cannot outrun those inside, each of which gets a step further in a round. That bounds how many
+    work at a time, in steps of a request and not in milliseconds, on whatever machine.
+
+    `soon` calls back one round later; `clock` gives seconds. All methods belong to the event loop.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        soon: Callable[[Callable[[], None]], None] | None = None,
+    ) -> None:
+        self._clock = clock
+        self._soon = soon or Rounds()
+        self._waiting: deque[_Waiter] = deque()
+        self._standing: float | None = None
+        """Since when somebody has been waiting at every moment."""
+        self._turning = False
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether more came than could be let in, for longer than a burst lasts."""
+        return self._standing is not None and self._clock() - self._standing > GRACE
+
+    async def enter(self) -> bool:
+        """Wait to be let in. False: turned away, because newer requests took the places."""
+        if not self._turning:
+            self._turning = True
+            self._soon(self._turn)
+            return True
+        now = self._clock()
+        waiter = _Waiter(now, asyncio.get_running_loop().create_future())
+        if self._standing is None:
+            self._standing = now
+        self._waiting.append(waiter)
+        self._make_room(now)
+        return await waiter.told
+
+    def _make_room(self, now: float) -> None:
+        """Turn the oldest away: its caller gives up soonest, and a queue served in order makes everybody late."""
+        oldest = self._waiting[0]
+        if self.overloaded and (len(self._waiting) > PLACES or now - oldest.since > PATIENCE):
+            self._waiting.popleft()
+            _tell(oldest, let_in=False)
+
+    def _turn(self) -> None:
+        if not self._waiting:
+            self._turning = False
+            return
+        newest_first = len(self._waiting) > PLACES or self.overloaded
+        waiter = self._waiting.pop() if newest_first else self._waiting.popleft()
+        if not self._waiting:
+            self._standing = None
+        _tell(waiter, let_in=True)
+        self._soon(self._turn)
+
+
+def _tell(waiter: _Waiter, *, let_in: bool) -> None:
+    if not waiter.told.done():  # it is, where the server cancelled the request
+        waiter.told.set_result(let_in)
