@@ -101,7 +101,10 @@ class PostgresDatabase:
         options: dict[str, Any] = {"dsn": url, "timeout": PATIENCE}
 
         async def connect() -> Any:
-            settings = {**_SETTINGS, "statement_timeout": str(round(1000 * MIGRATION_PATIENCE))}
+            # The steps are written while the transaction waits, and on a busy machine that takes seconds.
+            patience = str(round(1000 * MIGRATION_PATIENCE))
+            long = {"statement_timeout": patience, "idle_in_transaction_session_timeout": patience}
+            settings = {**_SETTINGS, **long}
             return await asyncpg.connect(**options, command_timeout=MIGRATION_PATIENCE, server_settings=settings)
 
         try:
