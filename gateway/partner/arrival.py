@@ -62,6 +62,12 @@ def connection_peer(request: web.BaseRequest) -> str:
     return str(mapped or address)
 
 
+def is_early(request: web.BaseRequest) -> bool:
+    """Tell whether an answer goes out while input is still to come, or is no longer to be trusted."""
+    content, came = request.content, request.get(ARRIVAL)
+    return not content.is_eof() or content.exception() is not None or (came is not None and came.closing)
+
+
 async def read_body(request: web.BaseRequest, limit: int, deadline: float) -> Body:
     """Read at most `limit` bytes until `deadline`, an instant of `loop.time()`; never decompresses.
 

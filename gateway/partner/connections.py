@@ -1,6 +1,7 @@
 """How many connections partners may hold at once, and which one goes when one more comes."""
 
 import resource
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -15,8 +16,12 @@ class Connection(Protocol):
         """Whether it waits for a request."""
         ...
 
-    def force_close(self) -> None:
-        """Close it now."""
+    def is_stuck(self) -> bool:
+        """Whether its client has not taken all of an answer yet."""
+        ...
+
+    def cut_off(self) -> None:
+        """End it now."""
         ...
 
 
@@ -38,16 +43,16 @@ class Connections:
         return len(self._by_last_use)
 
     def enter(self, connection: Connection) -> bool:
-        """Take one in, closing the one that has been idle for longest if need be; False where none is idle.
+        """Take one in; if need be, cut off the one idle for longest, or one that does not take its answer.
 
-        So whoever opens many and says nothing loses them to those who have something to say.
+        False where all are at work. So whoever opens many and says or reads nothing loses them to those who do.
         """
         if len(self._by_last_use) >= self.most:
-            idle = next((each for each in self._by_last_use if each.is_idle()), None)
-            if idle is None:
+            leaving = self._first(lambda each: each.is_idle()) or self._first(lambda each: each.is_stuck())
+            if leaving is None:
                 return False
-            self.leave(idle)
-            idle.force_close()
+            self.leave(leaving)
+            leaving.cut_off()
         self._by_last_use[connection] = None
         return True
 
@@ -59,3 +64,6 @@ class Connections:
     def leave(self, connection: Connection) -> None:
         """Forget one."""
         self._by_last_use.pop(connection, None)
+
+    def _first(self, wanted: Callable[[Connection], bool]) -> Connection | None:
+        return next(filter(wanted, self._by_last_use), None)

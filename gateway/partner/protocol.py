@@ -19,7 +19,7 @@ from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError, _Er
 from aiohttp.web_server import Server
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from gateway.partner.arrival import ARRIVAL, Arrival, connection_peer, reason_of
+from gateway.partner.arrival import ARRIVAL, Arrival, connection_peer, is_early, reason_of
 from gateway.partner.connections import Connections, most_connections
 from gateway.partner.headers import MOST_HEADERS, Head, correlation_id, read_head, request_id
 from gateway.partner.target import Malformed, Target, read_target
@@ -231,6 +231,16 @@ class PartnerProtocol(RequestHandler):
         super().resume_writing()
         if self._stuck is not None:
             self._stuck.cancel()
+            self._stuck = None
+
+    def is_stuck(self) -> bool:
+        """Whether the client has not taken all of an answer yet."""
+        return self._stuck is not None
+
+    def cut_off(self) -> None:
+        """End the connection, whatever is still to be said."""
+        if self.transport is not None:
+            self.transport.abort()
 
     def _make_error_handler(self, err_info: _ErrInfo) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
         async def refuse(request: web.BaseRequest) -> web.StreamResponse:
@@ -268,7 +278,7 @@ class PartnerProtocol(RequestHandler):
             resp = self.handle_error(request, exc=came_out)
         elif not isinstance(came_out, web.StreamResponse):
             resp = self.handle_error(request)
-        early = self._refused or _is_early(request)
+        early = self._refused or is_early(request)
         last = early or (self._ended and not self._messages) or resp.headers.get(hdrs.CONNECTION) == "close"
         if last and not resp.prepared:
             resp.force_close()  # aiohttp would send the header of a handler and keep the connection all the same
@@ -366,12 +376,6 @@ def _examine(message: RawRequestMessage) -> tuple[Target, Head] | Malformed:
         return head
     target = read_target(message.path, head.host)
     return target if isinstance(target, Malformed) else (target, head)
-
-
-def _is_early(request: web.BaseRequest) -> bool:
-    """Tell whether an answer goes out while input is still to come, or is no longer to be trusted."""
-    content, came = request.content, request.get(ARRIVAL)
-    return not content.is_eof() or content.exception() is not None or (came is not None and came.closing)
 
 
 def _request_id(request: web.BaseRequest) -> str:

@@ -47,7 +47,7 @@ def test_every_method_replaced_is_still_called_with_the_same_arguments() -> None
 
 def test_no_new_attribute_hides_one_of_aiohttps() -> None:
     made = {"_edge", "_latest", "_broken", "_refused", "_ended", "_late", "_stuck", "_discarding", "_discarded"}
-    made |= {"_room", "is_idle"}
+    made |= {"_room", "is_idle", "is_stuck", "cut_off"}
     assert not made & ({*RequestHandler.__slots__, *BaseProtocol.__slots__} | set(dir(RequestHandler)))
 
 

@@ -68,28 +68,43 @@ async def test_two_thousand_that_say_nothing_do_not_keep_one_out_that_speaks() -
         await used(await lines.enter_async_context(wire(bench)))
 
 
+async def test_connections_that_take_no_answer_make_room_for_one_that_speaks() -> None:
+    async with serving(FEW) as bench, AsyncExitStack() as lines:
+        for _ in range(3):
+            deaf = await lines.enter_async_context(wire(bench))
+            deaf.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a transport of a socket reads too
+            await deaf.send(get(target="/big"))
+        await asyncio.sleep(0.1)
+        await used(await lines.enter_async_context(wire(bench)))
+
+
 @dataclass(eq=False)
 class Line:
-    idle: bool = True
-    closed: bool = False
+    idle: bool = False
+    stuck: bool = False
+    gone: bool = False
 
     def is_idle(self) -> bool:
         return self.idle
 
-    def force_close(self) -> None:
-        self.closed = True
+    def is_stuck(self) -> bool:
+        return self.stuck
+
+    def cut_off(self) -> None:
+        self.gone = True
 
 
-def test_only_an_idle_connection_is_closed_for_another() -> None:
-    room = Connections(2)
-    busy, idle, new, further = Line(idle=False), Line(), Line(idle=False), Line()
-    assert all(map(room.enter, (busy, idle, new)))
-    assert (busy.closed, idle.closed, len(room)) == (False, True, 2)
+def test_an_idle_connection_goes_before_a_stuck_one_and_one_at_work_never() -> None:
+    room = Connections(3)
+    lines = [Line(), Line(stuck=True), Line(idle=True), Line(), Line()]
+    assert all(map(room.enter, lines))
+    assert [each.gone for each in lines] == [False, True, True, False, False]
+    further = Line()
     assert not room.enter(further)
-    assert (further.closed, len(room)) == (False, 2)
+    assert (further.gone, len(room)) == (False, 3)
     room.leave(further)
-    room.used(idle)
-    assert len(room) == 2
+    room.used(further)
+    assert len(room) == 3
 
 
 @pytest.mark.parametrize(
