@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import alembic.command  # noqa: F401 - to load it in the middle of a migration may take longer than the server waits
 import pytest
 
 from gateway.storage.blocks import Blocks
 from gateway.storage.opening import open_database
+from tests.journeys.grants import grant_table, partner_table, with_added
 from tests.journeys.partner import Client, comment, replace_file, until
 from tests.journeys.processes import Json, Place, free_port
+from tests.postgres import Server
 
 WITHIN = 1.0
 """Seconds that a block may take on every node."""
@@ -54,28 +57,36 @@ async def free_again(client: Client, id_: str, **how: str) -> None:
     await until(lambda: client.read(id_, **how), lambda each: each.status == 200, WITHIN)
 
 
-@pytest.fixture
-def second(place: Place) -> Iterator[Place]:
-    """One more gateway on the state file of the sandbox's own."""
+@contextlib.contextmanager
+def node(place: Place, name: str, state: str = "sqlite:///state.db") -> Iterator[Place]:
+    """Start one more gateway with the sandbox's PKB and grants file, on this state; it may not serve yet."""
     port, admin_port = free_port(), free_port()
     text = Path(place.told["config_file"]).read_text(encoding="utf-8")
     for pattern, new in (
         (r"(listen = .*port = )\d+", rf"\g<1>{port}"),
         (r"(admin = .*port = )\d+", rf"\g<1>{admin_port}"),
-        (r'directory = "audit"', 'directory = "second"'),
+        (r'directory = "audit"', f'directory = "{name}"'),
+        ("sqlite:///state.db", state),
     ):
         text, count = re.subn(pattern, new, text)
         assert count == 1, pattern
-    config = place.directory / "second.toml"
+    config = place.directory / f"{name}.toml"
     config.write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
     with config.with_suffix(".log").open("ab") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
         try:
             urls = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin_port}"
-            yield SecondPlace(place.told, *urls, place.directory / "second", process.pid)
+            yield SecondPlace({**place.told, "config_file": str(config)}, *urls, place.directory / name, process.pid)
         finally:
             process.terminate()
             process.wait(60)
+
+
+@pytest.fixture
+def second(place: Place) -> Iterator[Place]:
+    """One more gateway on the state file of the sandbox's own."""
+    with node(place, "second") as running:
+        yield running
 
 
 class SecondPlace(Place):
@@ -266,6 +277,50 @@ async def test_a_blocked_partner_gets_no_token_and_a_new_process_lets_it_in_no_m
         )
         assert "unauthorized_client" in told.stdout + told.stderr
 
+    await until(lambda: client.read("nothing"), lambda each: each.status == 404, WITHIN)
+
+
+async def test_nodes_on_one_postgresql_share_blocks_and_rates_and_keep_the_blocks_while_it_is_down(
+    client: Client, place: Place, postgres: Server
+) -> None:
+    grants = place.grants.read_text(encoding="utf-8")
+    slow = partner_table("slow", rate="8/h")
+    await client.regrant(with_added(grants, slow, grant_table("slow")))
+    address = postgres.database()
+    await (await open_database(address)).close()
+    try:
+        with node(place, "near", address) as near, node(place, "far", address) as far:
+            both = client.at(near), client.at(far)
+            for each in both:
+                await serving(each)
+            id_ = await client.fresh()
+
+            rated = [await both[turn % 2].read(id_, partner="slow") for turn in range(12)]
+            assert [reply.status for reply in rated] == [200] * 8 + [429] * 4
+
+            done = await pkb_gateway(far, "block", "swiftbook", "--by", "A Operator")
+            assert done.returncode == 0, done.stderr
+            assert [await refused(each, id_) for each in both] == [(403, "partner-suspended")] * 2
+            assert [each["partner"] for each in blocks_of(far)] == ["swiftbook"]
+
+            postgres.kill()
+            try:
+                # Reads need no store: the blocks known last count, and each node counts the requests for itself.
+                assert [(await each.read(id_)).code for each in both] == ["partner-suspended"] * 2
+                assert [(await each.read(id_, partner="viewonly")).status for each in both] == [200] * 2
+                lost = await pkb_gateway(far, "unblock", "swiftbook", "--by", "A Operator")
+                assert (lost.returncode, "nothing was changed" in lost.stderr) == (1, True)
+            finally:
+                postgres.start()
+
+            lifted = await pkb_gateway(near, "unblock", "swiftbook", "--by", "A Operator")
+            assert lifted.returncode == 0, lifted.stderr
+            for each in both:
+                await until(lambda each=each: each.read(id_), lambda reply: reply.status == 200)  # type: ignore[misc] # mypy infers no defaults of a lambda
+    finally:
+        await client.regrant(grants)
+        postgres.drop(address)
+
 
 async def test_a_write_on_its_way_when_the_block_comes_ends_with_its_outcome(client: Client, place: Place) -> None:
     id_ = await client.fresh()
@@ -279,6 +334,7 @@ async def test_a_write_on_its_way_when_the_block_comes_ends_with_its_outcome(cli
         reply = await begun
         assert reply.status == 200
 
+    await free_again(client, id_)
     (end,) = await client.audit_of(reply.request_id, "outcome")
     assert (end["outcome"], end["final"]) == ("applied", True)
     assert len(await client.writes(id_)) == 1
@@ -293,6 +349,7 @@ async def test_a_write_that_is_not_decided_yet_when_the_block_comes_is_refused(c
     async with blocked(place, "swiftbook"):
         reply = await begun
 
+    await free_again(client, id_)
     assert (reply.status, reply.code) == (403, "partner-suspended")
     assert await client.writes(id_) == []
     assert [each["event"] for each in await client.audit_of(reply.request_id)] == ["refused"]
