@@ -205,7 +205,11 @@ def _assemble(
     )
 
     async def wait(partner: str) -> int | None:
-        granted, quota = await rates.take(f"partner:{partner}", "partner", registry.policy().partners[partner].rate)
+        # A reload may have taken the partner away while its assertion was looked at; its token is then worth nothing.
+        known = registry.policy().partners.get(partner)
+        if known is None:
+            return None
+        granted, quota = await rates.take(f"partner:{partner}", "partner", known.rate)
         return None if granted else quota.reset
 
     def observe(seen: Seen) -> None:
