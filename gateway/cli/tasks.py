@@ -1,9 +1,12 @@
 """`tasks`: writes whose outcome is not known yet, for a person to see and to end."""
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, cast, get_args
@@ -17,15 +20,18 @@ from gateway.configuration.settings import Settings
 from gateway.configuration.settings_file import load_settings
 from gateway.configuration.settings_words import INSECURE_FLAGS, state_url
 from gateway.flow.ports import JournalUnavailable, StateUnavailable
+from gateway.flow.store import Filed
 from gateway.flow.tasks import Task
+from gateway.storage.chain_tails import ChainFolder
 from gateway.storage.journal import Journal, JournalSettings
 from gateway.storage.journal_chain import ChainSettings, Signer
-from gateway.storage.resolution import NotResolved, Resolution, Word, alone, resolve
-from gateway.storage.state import KeptTask, State, path_of
-from gateway.storage.task_book import read_task
-from gateway.storage.verification import Unreadable
+from gateway.storage.resolution import NotResolved, Resolution, Resolver, Word
+from gateway.storage.sqlite import SCHEME, path_of
+from gateway.storage.store import Store, visit_store
 
 NAME_LENGTH: Final = 100
+VISITOR: Final = "a person's"
+"""Who looks into the store without being one of its nodes."""
 COLUMNS: Final = ("id", "partner", "customer", "appointment", "operation", "status", "outcome", "age", "requested")
 
 _CONFIG = click.option(
@@ -50,11 +56,11 @@ def list_command(config: Path, *, as_json: bool, ended: bool) -> None:
     """List the writes that are still open, the oldest first."""
     settings = _settings(config)
     try:
-        kept = asyncio.run(_kept(_state_file(settings, config), ended=ended))
+        kept = asyncio.run(_kept(_Place(settings, _state(settings, config), None), ended=ended))
     except StateUnavailable as error:
         raise click.ClickException(str(error)) from error
     now = datetime.now(UTC)
-    rows = [_row(each, read_task(each.body), now) for each in kept]
+    rows = [_row(each, now) for each in kept]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
@@ -81,37 +87,53 @@ def resolve_command(task: str, outcome: str, by: str, config: Path) -> None:
     if not name or len(name) > NAME_LENGTH or not name.isprintable():
         raise click.ClickException(f"--by: give a name of 1 to {NAME_LENGTH} printable characters")
     settings = _settings(config)
-    file = _state_file(settings, config)
-    signer = _signer(settings, config)
+    place = _Place(settings, _state(settings, config), _signer(settings, config))
     wish = Resolution(task, cast("Word", outcome), name, datetime.now(UTC))
     try:
-        with alone(file):
-            ended = asyncio.run(_resolve(wish, file, settings, signer))
-    except (NotResolved, Unreadable) as error:
+        ended = asyncio.run(_resolve(wish, place))
+    except NotResolved as error:
         raise click.ClickException(str(error)) from error
     except (JournalUnavailable, StateUnavailable, OSError) as error:
         raise click.ClickException(f"cannot resolve: {error}") from error
     click.echo(f"Task {ended.id} of {ended.partner} at {ended.customer} has ended: {ended.outcome}, said {name}")
 
 
-async def _kept(file: Path, *, ended: bool) -> list[KeptTask]:
-    state = await State.open(f"sqlite:///{file}")
-    try:
-        return await state.tasks(ended=ended)
-    finally:
-        await state.close()
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a gateway keeps its writes and their records."""
+
+    settings: Settings
+    state: str
+    signer: Signer | None
+
+    @contextlib.asynccontextmanager
+    async def store(self) -> AsyncIterator[Store]:
+        """Open the request store, as a visitor."""
+        store = await visit_store(self.state, VISITOR, self.settings.state.keep)
+        try:
+            yield store
+        finally:
+            await store.close()
+
+    @contextlib.asynccontextmanager
+    async def journal(self) -> AsyncIterator[Journal]:
+        """Open a chain of its own."""
+        audit = JournalSettings(ChainSettings(self.settings.audit.directory), reserve=self.settings.audit.reserve)
+        journal = await Journal.open(audit, clock=lambda: datetime.now(UTC), signer=self.signer)
+        try:
+            yield journal
+        finally:
+            await journal.close()
 
 
-async def _resolve(wish: Resolution, file: Path, settings: Settings, signer: Signer | None) -> Task:
-    async def open_journal() -> Journal:
-        audit = JournalSettings(ChainSettings(settings.audit.directory), reserve=settings.audit.reserve)
-        return await Journal.open(audit, clock=lambda: datetime.now(UTC), signer=signer)
+async def _kept(place: _Place, *, ended: bool) -> Sequence[Filed]:
+    async with place.store() as store:
+        return await (store.all_writes() if ended else store.open_writes())
 
-    state = await State.open(f"sqlite:///{file}")
-    try:
-        return await resolve(wish, state, settings.audit.directory, open_journal)
-    finally:
-        await state.close()
+
+async def _resolve(wish: Resolution, place: _Place) -> Task:
+    async with place.store() as store:
+        return await Resolver(store, ChainFolder(place.settings.audit.directory), place.journal).resolve(wish)
 
 
 def _settings(config: Path) -> Settings:
@@ -124,18 +146,21 @@ def _settings(config: Path) -> Settings:
         sys.exit(1)
 
 
-def _state_file(settings: Settings, config: Path) -> Path:
+def _state(settings: Settings, config: Path) -> str:
+    """Give the address of the request store; a file of it must be there and ours."""
     try:
-        url = settings.state.url.reference
-        file = path_of(state_url(url, Reading(config.resolve().parent)).reveal())
+        url = state_url(settings.state.url.reference, Reading(config.resolve().parent)).reveal()
     except ValueError as error:
         raise click.ClickException(f"state.url: {error}") from error
+    if not url.startswith(SCHEME):
+        return url
+    file = path_of(url)
     if not file.is_file():
         raise click.ClickException(f"there is no state file {file}; has the gateway run with these settings?")
     # Files of another owner in its folders would stop the gateway's next start.
     if file.stat().st_uid != os.geteuid():
         raise click.ClickException(f"{file} belongs to another user; run this as the user that runs the gateway")
-    return file
+    return url
 
 
 def _signer(settings: Settings, config: Path) -> Signer | None:
@@ -150,7 +175,8 @@ def _signer(settings: Settings, config: Path) -> Signer | None:
         return None
 
 
-def _row(kept: KeptTask, task: Task, now: datetime) -> dict[str, object]:
+def _row(filed: Filed, now: datetime) -> dict[str, object]:
+    task = filed.task
     return {
         "id": task.id,
         "partner": task.partner,
@@ -161,20 +187,14 @@ def _row(kept: KeptTask, task: Task, now: datetime) -> dict[str, object]:
         "outcome": task.outcome,
         "age_seconds": round((now - task.requested).total_seconds()),
         "requested": task.requested.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        "claimed_by": kept.claim.by if kept.claim is not None and kept.open else None,
+        "phase": filed.phase.value,
     }
 
 
 def _table(rows: list[dict[str, object]]) -> list[str]:
     lines = [COLUMNS, *[tuple(str(row[name]) for name in COLUMNS) for row in rows]]
     widths = [max(len(line[n]) for line in lines) for n in range(len(COLUMNS))]
-    table = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    claimed = [
-        f"{row['id']}: claimed by {row['claimed_by']}; should that not end it, resolve it again"
-        for row in rows
-        if row["claimed_by"]
-    ]
-    return [*table, *claimed]
+    return ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
 def _span(seconds: int) -> str:

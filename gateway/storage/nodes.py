@@ -90,6 +90,11 @@ class Nodes:
         )
         return [chain for (chain,) in found]
 
+    async def is_alive(self, name: str) -> bool:
+        """Say whether the lease of a node is good."""
+        condition = f"node.name = $1 AND NOT {self._lapsed('node')}"
+        return bool(await self._database.rows(f"SELECT 1 FROM node WHERE {condition}", name))
+
     async def adopt(self, died: Iterable[str]) -> Sequence[Filed]:
         """Take over from nodes whose lease ran out, and from those of these chains."""
         chains = frozenset(died) - {self._chain}

@@ -1,34 +1,24 @@
 """A person ends a write whose outcome nobody knows: on record exactly once, whoever else is about to do the same.
 
-Three steps, each durable before the next: the claim in the state file, the records in the audit stream, the ended
-Task in the state file. A gateway that follows the write claims it the same way, so of two only one ever records an
-end. Where a process dies after its claim, nothing else ends the write; it stays open and listed, and `resolve` may be
-called again. Only then is the audit stream searched first: an end that is on record already is not recorded twice.
+Of all who would end a write the store tells one that it did, and keeps the record until it is in a chain: should this
+process die in between, whoever next sees its chain writes it there, a gateway or another call of `resolve`.
 """
 
-import contextlib
-import fcntl
-import json
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any, Final, Literal
+from datetime import datetime
+from typing import Final, Literal, Protocol
 
 from gateway.domain.codes import Code
 from gateway.domain.outcome import Applied, Rejected, TaskStatus, task_status
 from gateway.flow import records
+from gateway.flow.chains import Told
+from gateway.flow.ports import JournalUnavailable
+from gateway.flow.store import Filed, Phase
 from gateway.flow.tasks import Task
 from gateway.storage.journal import Journal
-from gateway.storage.state import Claim, KeptTask, State
-from gateway.storage.task_book import PROCESS, read_task, write_task
-from gateway.storage.verification import audit_files
-
-LEFT_AFTER: Final = timedelta(minutes=10)
-"""After that long without renewal the claim of a gateway is taken for that of a process that died."""
-
-_PERSON: Final = "person "
+from gateway.storage.store import Store
 
 Word = Literal["applied", "rejected"]
 _END: Final[Mapping[str, Applied | Rejected]] = {
@@ -42,6 +32,22 @@ class NotResolved(Exception):
     """Nothing was recorded; the message says why."""
 
 
+class Ledgers(Protocol):
+    """The chains of the audit folder. Methods raise JournalUnavailable."""
+
+    def is_dead(self, chain: str) -> bool:
+        """Say whether nobody writes it any more."""
+        ...
+
+    async def told(self, chain: str, task: str) -> Told | None:
+        """Say what a chain tells of a write."""
+        ...
+
+    async def final_anywhere(self, task: str) -> str | None:
+        """Give the word of a write's final outcome, in whichever chain it stands."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Resolution:
     """What a person says of a write, and when."""
@@ -52,96 +58,98 @@ class Resolution:
     now: datetime
 
 
-@contextlib.contextmanager
-def alone(state: Path) -> Iterator[None]:
-    """Keep other persons' resolutions of the same state file away. Raises NotResolved and OSError."""
-    descriptor = os.open(state.with_name(f"{state.name}.resolve"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        # The system lets go of it when the process dies.
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise NotResolved("another resolution is under way; try again in a moment") from error
-    finally:
-        os.close(descriptor)
+@dataclass(frozen=True, slots=True)
+class Resolver:
+    """Where writes and their records lie. `journal` opens a chain of its own."""
 
+    store: Store
+    ledgers: Ledgers
+    journal: Callable[[], AbstractAsyncContextManager[Journal]]
 
-async def resolve(
-    wish: Resolution, state: State, directory: Path, open_journal: Callable[[], Awaitable[Journal]]
-) -> Task:
-    """Record the end of an open Task and give the ended Task. To be called `alone`.
+    async def resolve(self, wish: Resolution) -> Task:
+        """Record the end of an open write and give its ended Task.
 
-    Raises NotResolved, JournalUnavailable and StateUnavailable; `Unreadable` where the audit folder must be searched.
-    """
-    kept = await state.find_task(wish.task)
-    over = _claim_to_take(kept, wish)
-    assert kept is not None, "only a Task that is there can be claimed"
-    task, claim = read_task(kept.body), Claim(_PERSON + wish.by, wish.now)
-    async with _opened(open_journal) as journal:
-        if not await state.claim_task(task.id, kept.body, claim, over):
-            raise NotResolved("the gateway has just ended it itself; see tasks list --all")
-        said = recorded_end(directory, task.id) if kept.claim is not None else None
+        Raises NotResolved, JournalUnavailable and StateUnavailable.
+        """
+        filed = await self._open_write(wish.task)
+        said = await self.ledgers.final_anywhere(wish.task)
         if said is None:
-            for record in _told(task, wish):
-                await journal.write(record, essential=True)
-        ended = _ended(task, said or wish.outcome, wish.now)
-        await state.keep_task(task.id, write_task(ended), ended.updated, ended=True)
-    if said not in {None, wish.outcome}:
-        raise NotResolved(f"its end was on record already: {said}")
-    return ended
+            return await self._end(filed, wish)
+        # The audit stream is right where the store, or the file of an earlier release, was not told.
+        ended = _ended(filed.task, said, wish.now)
+        await self.store.end_on_record(ended)
+        if said != wish.outcome:
+            raise NotResolved(f"its end was on record already: {said}")
+        return ended
 
+    async def _open_write(self, task: str) -> Filed:
+        filed = await self.store.find(task)
+        if filed is None:
+            raise NotResolved(f"no Task {task}; see tasks list")
+        if filed.phase is Phase.ENDED:
+            await self._pay(filed)
+            raise NotResolved(f"Task {task} has ended: {filed.task.outcome}")
+        if await self.store.is_running(task):
+            raise NotResolved(f"the request of Task {task} still runs; look again in a minute")
+        if filed.phase is Phase.HELD:
+            raise NotResolved(f"nothing of Task {task} was sent; a gateway lets go of it within seconds of its start")
+        return filed
 
-def recorded_end(directory: Path, task: str) -> str | None:
-    """Find the final outcome of a Task in the audit stream. Reads all of it. Raises Unreadable and OSError."""
-    wanted = task.encode()
-    for path in audit_files([directory]):
-        with path.open("rb") as file:
-            for line in file:
-                # A line without its end was never durable, and whoever wrote it was told so.
-                if wanted not in line or not line.endswith(b"\n"):
-                    continue
-                record: Any = json.loads(line)
-                if (record.get("event"), record.get("task"), record.get("final")) == ("outcome", task, True):
-                    return str(record["outcome"])
-    return None
+    async def _end(self, filed: Filed, wish: Resolution) -> Task:
+        task = filed.task
+        ended = _ended(task, wish.outcome, wish.now)
+        said, final = _told(task, wish)
+        async with self.journal() as journal:
+            if not await self.store.end(ended, final, journal.chain):
+                raise NotResolved("the gateway has just ended it itself; see tasks list --all")
+            try:
+                for record in (said, final):
+                    await journal.write(record, essential=True)
+            except JournalUnavailable as error:
+                raise JournalUnavailable(
+                    f"Task {task.id} has ended, its record waits for a gateway: {error}"
+                ) from error
+            await self.store.recorded([task.id])
+        return ended
 
-
-@contextlib.asynccontextmanager
-async def _opened(open_journal: Callable[[], Awaitable[Journal]]) -> AsyncIterator[Journal]:
-    journal = await open_journal()
-    try:
-        yield journal
-    finally:
-        await journal.close()
-
-
-def _claim_to_take(kept: KeptTask | None, wish: Resolution) -> Claim | None:
-    if kept is None:
-        raise NotResolved(f"no Task {wish.task}; see tasks list")
-    if not kept.open:
-        raise NotResolved(f"Task {wish.task} has ended: {read_task(kept.body).outcome}")
-    claim = kept.claim
-    if claim is not None and claim.by.startswith(PROCESS) and wish.now - claim.at < LEFT_AFTER:
-        raise NotResolved(f"the gateway is about to end Task {wish.task} itself; look again in a few minutes")
-    return claim
+    async def _pay(self, filed: Filed) -> None:
+        """Write the record of an end that a dead process owes."""
+        task, owed = filed.task.id, filed.owed
+        if owed is None or not filed.record or not self.ledgers.is_dead(owed):
+            return
+        told = await self.ledgers.told(owed, task)
+        if told is None:
+            return
+        if not told.ended:
+            async with self.journal() as journal:
+                if not await self.store.inherit(task, owed, journal.chain):
+                    return
+                await journal.write({**filed.record, "recovered": True}, essential=True)
+        await self.store.recorded([task])
 
 
 def _told(task: Task, wish: Resolution) -> tuple[records.Record, records.Record]:
-    """Tell who said so, and the end itself; both repeat what the first outcome's record said of the request."""
-    end = _END[wish.outcome]
+    """Tell who said so, and the end itself; both repeat what the first outcome's record says of the request."""
+    trace = task.trace
+    # Tasks of the first releases have all of it in the record, or with the Task itself.
+    repeated = {**task.repeated, **trace.get("record", {})}
+    upstream = {**(trace.get("upstream") or repeated.get("upstream") or {}), "collateral": []}
     about: records.Record = {
-        **task.repeated,
+        **repeated,
         "partner": task.partner,
         "customer": task.customer,
         "operation": task.operation.value,
         "appointment": task.appointment,
         "task": task.id,
+        "intent": trace.get("intent", repeated.get("intent")),
+        "upstream": upstream,
         "outcome": wish.outcome,
         "operator": wish.by,
         "now": records.moment(wish.now),
     }
-    final = {"event": "outcome", "code": records.outcome_code(end), "final": True, "recovered": True}
-    return {**about, "event": "task-resolved"}, {**about, **final}
+    final = {"event": "outcome", "code": records.outcome_code(_END[wish.outcome]), "final": True, "recovered": True}
+    said = {"event": "task-resolved", "code": None, "final": None, "recovered": None}
+    return {**about, **said}, {**about, **final}
 
 
 def _ended(task: Task, outcome: str, now: datetime) -> Task:

@@ -162,13 +162,19 @@ class Store:
 
         Who is not told whether the end was filed may call again: that was its own end then, and it is told True.
         """
-        before = self._endings.pop(task.id, None)
-        mark = before or secrets.token_hex(8)
+        return await self._end(task, json.dumps(record), chain, free_key=free_key)
+
+    async def end_on_record(self, task: Task) -> bool:
+        """End a write whose final outcome is known to be on record; False where it has ended already."""
+        return await self._end(task, None, None, free_key=False)
+
+    async def _end(self, task: Task, record: str | None, chain: str | None, *, free_key: bool) -> bool:
+        mark = self._endings.pop(task.id, None) or secrets.token_hex(8)
 
         async def ended(session: Session) -> bool:
             filed = await session.change(
                 "INSERT INTO task (id, phase, node, chain, touched, body, owed, record, ended_by)"
-                f" VALUES ($1, 'ended', $2, $3, {self.database.now}, $4, $3, $5, $6)"
+                f" VALUES ($1, 'ended', $2, COALESCE($3, ''), {self.database.now}, $4, $3, $5, $6)"
                 " ON CONFLICT (id) DO UPDATE SET phase = 'ended', touched = excluded.touched, body = excluded.body,"
                 " owed = excluded.owed, record = excluded.record, ended_by = excluded.ended_by"
                 " WHERE task.phase <> 'ended'",
@@ -176,7 +182,7 @@ class Store:
                 self.nodes.name,
                 chain,
                 write_task(task),
-                json.dumps(record),
+                record,
                 mark,
             )
             if filed:
@@ -268,6 +274,11 @@ class Store:
         """See the port."""
         changed = await self.database.change("UPDATE task SET owed = $3 WHERE id = $1 AND owed = $2", task, owed, chain)
         return changed == 1
+
+    async def is_running(self, task: str) -> bool:
+        """Say whether the request that caused a write still runs, on a node that lives."""
+        node = await self.database.rows("SELECT node FROM task WHERE id = $1 AND phase IN ('held', 'sent')", task)
+        return bool(node) and await self.nodes.is_alive(node[0][0])
 
     async def open_writes(self) -> Sequence[Filed]:
         """Give the writes of all nodes that have not ended, the one first touched first."""

@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from gateway.cli.main import main
 from gateway.domain.grant import Operation
 from gateway.domain.outcome import TaskStatus
+from gateway.flow.store import Filed, Phase
 from gateway.flow.tasks import Task
 from gateway.storage.journal import Journal, JournalSettings
 from gateway.storage.journal_chain import ChainSettings
-from gateway.storage.state import Claim, State
-from gateway.storage.task_book import read_task, write_task
+from gateway.storage.store import Store, open_store
 from tests.edges.settings_files import GOOD
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -74,33 +74,39 @@ class Place:
     def resolve(self, task: str = "t-1", outcome: str = "rejected", by: str = "A Operator") -> Result:
         return self.run("resolve", task, "--outcome", outcome, "--by", by)
 
-    def ask(self, question: Callable[[State], Awaitable[Found]]) -> Found:
-        """Do something with the state file."""
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.state}"
+
+    def ask(self, question: Callable[[Store], Awaitable[Found]]) -> Found:
+        """Do something with the request store, as a gateway that ran and was stopped."""
 
         async def asked() -> Found:
-            state = await State.open(f"sqlite:///{self.state}")
+            store = await open_store(self.url, "gateway", timedelta(days=30))
             try:
-                return await question(state)
+                return await question(store)
             finally:
-                await state.close()
+                await store.close()
 
         return asyncio.run(asked())
 
     def keep(self, *tasks: Task) -> None:
-        for task in tasks:
-            self.ask(
-                lambda state, task=task: state.keep_task(  # type: ignore[misc] # mypy infers no defaults of a lambda
-                    task.id, write_task(task), task.updated, ended=not task.open
-                )
-            )
+        async def kept(store: Store) -> None:
+            for task in tasks:
+                if task.open:
+                    await store.restore(Filed(task, Phase.OPEN, "gateway"), [("box", task.appointment)])
+                else:
+                    await store.end_on_record(task)
 
-    def claim(self, by: str, age: timedelta) -> None:
-        assert self.ask(lambda state: state.claim_task("t-1", "", Claim(by, NOW - age)))
+        self.ask(kept)
+
+    def filed(self, task: str = "t-1") -> Filed:
+        filed = self.ask(lambda store: store.find(task))
+        assert filed is not None
+        return filed
 
     def task(self, task: str = "t-1") -> Task:
-        kept = self.ask(lambda state: state.find_task(task))
-        assert kept is not None
-        return read_task(kept.body)
+        return self.filed(task).task
 
     def write(self, *records: dict[str, Any]) -> None:
         """Put records into the audit stream, as a process that died would have."""
