@@ -116,18 +116,23 @@ class AccessTokens:
         return self._weigh(token, now) if isinstance(token, Unproven) else token
 
     async def identify(self, authorization: str | None, clock: Callable[[], datetime], deadline: float) -> Verdict:
-        """As `verify`, and where only the key is unknown its issuer is asked, until `deadline` (event loop time)."""
+        """As `verify`, and where only the key is unknown or another its issuer is asked for it.
+
+        Nobody is waited for beyond `deadline`, a time of the event loop.
+        """
         token = _bearer(authorization)
         if not isinstance(token, Unproven):
             return token
         verdict = self._weigh(token, clock())
-        if verdict != TokenInvalid(Fault.KEY):
+        if verdict not in (TokenInvalid(Fault.KEY), TokenInvalid(Fault.SIGNATURE)):
             return verdict
         name, kid = text(token.claims.get("iss")) or "", short_text(token.header.get("kid"), KID_LENGTH)
         # A token that no signature could save is not worth asking anybody.
         if kid is None or not isinstance(self._believe(token, name, self.issuers[name], kid, clock()), Identity):
             return verdict
-        if not await self.issuers[name].keys.seek(kid, deadline):
+        keys = self.issuers[name].keys
+        # A key that does not fit: the issuer may have put another one under the same name.
+        if not await keys.seek(kid, deadline, keys.key_set().find(kid)):
             return verdict
         return self._weigh(token, clock())
 

@@ -67,11 +67,11 @@ async def prove(
 ) -> Proven | Fault:
     """Who signed `assertion` for `token_url`; it is used up by this, and only when all of it was good.
 
-    Where only the key is unknown, the partner's key server is asked, until `deadline` (a time of the event loop).
+    Where only the key is unknown or another, the partner's key server is asked, until `deadline` (event loop time).
     Raises StateUnavailable when nobody can say whether it was used before.
     """
     proven = check(assertion, token_url, registered, now)
-    if proven is Fault.KEY:
+    if proven in (Fault.KEY, Fault.SIGNATURE):
         clock = asyncio.get_running_loop().time
         begun = clock()
         if await _seek(assertion, token_url, registered, now, deadline):
@@ -94,7 +94,7 @@ async def _seek(
     partner = None if issuer is None else registered(issuer)
     if partner is None or kid is None or _claims_fault(token, token_url, now) is not None:
         return False
-    return await partner.keys.seek(kid, deadline)
+    return await partner.keys.seek(kid, deadline, partner.keys.key_set().find(kid))
 
 
 def check(

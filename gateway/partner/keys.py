@@ -54,8 +54,11 @@ class KeySource(Protocol):
         """The keys that are good now."""
         ...
 
-    async def seek(self, kid: str, deadline: float) -> bool:
-        """Look once more for a key that is not known, until `deadline` (event loop time); whether it is now."""
+    async def seek(self, kid: str, deadline: float, known: "VerifyingKey | None" = None) -> bool:
+        """Look once more for a key other than the one `known`, until `deadline` (event loop time); whether it is there.
+
+        The time is short, or nothing is looked at, where many ask: False says that there is no such key yet.
+        """
         ...
 
 
@@ -108,10 +111,14 @@ class KeySet:
         """Itself: a set is a source that never changes."""
         return self
 
-    async def seek(self, kid: str, deadline: float) -> bool:
+    def has(self, kid: str, known: VerifyingKey | None = None) -> bool:
+        """Whether there is a key of that name other than the one `known`."""
+        return self.keys.get(kid, known) != known
+
+    async def seek(self, kid: str, deadline: float, known: VerifyingKey | None = None) -> bool:
         """There is nowhere else to look."""
         del deadline
-        return kid in self.keys
+        return self.has(kid, known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +133,10 @@ class JoinedKeys:
             return self.sources[0].key_set()
         return _joined(source.key_set() for source in self.sources)
 
-    async def seek(self, kid: str, deadline: float) -> bool:
+    async def seek(self, kid: str, deadline: float, known: VerifyingKey | None = None) -> bool:
         """Look in all places at the same time."""
-        await asyncio.gather(*(source.seek(kid, deadline) for source in self.sources))
-        return self.key_set().find(kid) is not None
+        await asyncio.gather(*(source.seek(kid, deadline, known) for source in self.sources))
+        return self.key_set().has(kid, known)
 
 
 def _joined(sets: Iterable[KeySet]) -> KeySet:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.partner.key_servers import Fetched, FetchFailed
-from gateway.partner.keys import KeySet, KeySetProblem, read_key_set
+from gateway.partner.keys import KeySet, KeySetProblem, VerifyingKey, read_key_set
 
 WAITING: Final = 64
 """Requests that may wait for one server at a time; a slow one must not keep the others' waiting."""
@@ -92,30 +92,30 @@ class RemoteKeys:
         """Why single keys of the last good set are not used."""
         return self._keys.refused
 
-    async def seek(self, kid: str, deadline: float) -> bool:
-        """Ask the server for a key that is not known, until `deadline` (event loop time); whether it is known now.
+    async def seek(self, kid: str, deadline: float, known: VerifyingKey | None = None) -> bool:
+        """Ask the server for a key other than the one `known`, until `deadline` (event loop time); whether it is there.
 
         One look at a time serves all who wait, and looks keep their distance.
         """
         now = asyncio.get_running_loop().time()
         until = min(deadline, now + self._pace.wait)
         if self._waiting >= WAITING or self._room.free <= 0 or until <= now + self._cooling():
-            return self.key_set().find(kid) is not None
+            return self.key_set().has(kid, known)
         self._waiting += 1
         self._room.free -= 1
         try:
             async with asyncio.timeout_at(until):
-                await self._seek(kid)
+                await self._seek(kid, known)
         except TimeoutError:
             pass
         finally:
             self._waiting -= 1
             self._room.free += 1
-        return self.key_set().find(kid) is not None
+        return self.key_set().has(kid, known)
 
-    async def _seek(self, kid: str) -> None:
+    async def _seek(self, kid: str, known: VerifyingKey | None) -> None:
         came = self._clock()
-        while self.key_set().find(kid) is None and not self._closed:
+        while not (self.key_set().has(kid, known) or self._closed):
             if self._look is None:
                 if self._begun >= came and self.problem is None:
                     # Asked since, and well answered: there is no such key.

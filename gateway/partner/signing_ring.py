@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
-from gateway.partner.keys import KeySet, KeySource, SigningKey, SigningKeys
+from gateway.partner.keys import KeySet, KeySource, SigningKey, SigningKeys, VerifyingKey
 
 SPREAD: Final = timedelta(seconds=60)
 """How much later than here another process may have noticed the same change, and signed with the old key until then."""
@@ -67,12 +67,13 @@ class SigningRing:
             self._set = self._joined()
         return self._set
 
-    async def seek(self, kid: str, deadline: float) -> bool:
+    async def seek(self, kid: str, deadline: float, known: VerifyingKey | None = None) -> bool:
         """Whether another process signs with a key that is there, but was not noticed here yet."""
         del deadline
-        if self._look is not None:
+        # Our kids are thumbprints: another key has another one.
+        if self._look is not None and known is None:
             await self._look()
-        return self.key_set().find(kid) is not None
+        return self.key_set().has(kid, known)
 
     def public_jwks(self) -> dict[str, list[dict[str, str]]]:
         """The document at `/.well-known/jwks.json` (RFC 7517 §5): all keys that verify, the one that signs first."""

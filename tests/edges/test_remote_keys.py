@@ -147,6 +147,17 @@ async def test_a_look_begun_before_the_key_was_there_is_followed_by_another() ->
     assert len(bench.server.asked) == 2
 
 
+async def test_another_key_under_a_known_name_is_looked_for() -> None:
+    bench = Bench()
+    assert await bench.keys.seek("k1", FOR_EVER)
+    known = bench.keys.key_set().find("k1")
+    assert not await bench.keys.seek("k1", FOR_EVER, known)
+    bench.server.body = jwks(entry("k1", 9))
+    assert await bench.keys.seek("k1", FOR_EVER, known)
+    assert len(bench.server.asked) == 3
+    assert bench.keys.key_set().find("k1") != known
+
+
 async def test_a_key_that_a_good_look_did_not_show_is_not_waited_for_any_longer() -> None:
     bench = Bench()
     found, took = await seconds_of(bench.keys.seek("nobody", FOR_EVER))

@@ -10,7 +10,7 @@ import pytest
 from gateway.partner.access_tokens import AccessTokens, Identity, Issuer, TokenExpired, TokenInvalid, TokenMissing
 from gateway.partner.assertions import Proven, Registered, prove
 from gateway.partner.jwt_checks import Fault
-from gateway.partner.keys import JoinedKeys, KeySet, read_key_set
+from gateway.partner.keys import JoinedKeys, KeySet, VerifyingKey, read_key_set
 from tests.edges.tokens import (
     NOW,
     PARTNER,
@@ -51,11 +51,11 @@ class Source:
     def key_set(self) -> KeySet:
         return self.now
 
-    async def seek(self, kid: str, deadline: float) -> bool:
+    async def seek(self, kid: str, deadline: float, known: VerifyingKey | None = None) -> bool:
         self.sought.append((kid, deadline))
         self.on_seek()
         self.now = self.then
-        return kid in self.now.keys
+        return self.now.has(kid, known)
 
 
 def source() -> Source:
@@ -96,6 +96,20 @@ async def test_nobody_is_asked_for_a_key_that_is_known() -> None:
 async def test_a_key_that_is_found_still_has_to_fit_the_signature() -> None:
     one = source()
     assert await identify(verifier(one), token(number=3)) == TokenInvalid(Fault.SIGNATURE)
+
+
+async def test_another_key_under_the_same_name_is_found_when_a_signature_does_not_fit() -> None:
+    one = Source(keys(("k", 1)), keys(("k", 2)))
+    tokens = verifier(one)
+    assert isinstance(await identify(tokens, token(kid="k", number=1)), Identity)
+    assert isinstance(await identify(tokens, token(kid="k", number=2)), Identity)
+    assert await identify(tokens, token(kid="k", number=1)) == TokenInvalid(Fault.SIGNATURE)
+
+
+async def test_a_signature_that_no_key_fits_stays_a_bad_one() -> None:
+    one = Source(keys(("k", 1)), keys(("k", 1)))
+    assert await identify(verifier(one), token(kid="k", number=3)) == TokenInvalid(Fault.SIGNATURE)
+    assert len(one.sought) == 1
 
 
 async def test_a_key_that_nobody_knows_stays_unknown() -> None:
@@ -191,6 +205,12 @@ async def test_an_assertion_of_a_key_not_known_yet_is_good_once_the_partner_show
     assert isinstance(await prove(proof, TOKEN_URL, registered(one), seen, NOW, FOR_EVER), Proven)
     assert one.sought == [("new", FOR_EVER)]
     assert await prove(proof, TOKEN_URL, registered(one), seen, NOW) is Fault.REPLAYED
+
+
+async def test_an_assertion_of_another_key_under_the_same_name_is_good_once_the_partner_shows_it() -> None:
+    one = Source(keys(("k", 1)), keys(("k", 2)))
+    proof = assertion(assertion_header(kid="k"), key=private_key("P-256", 2))
+    assert isinstance(await prove(proof, TOKEN_URL, registered(one), Seen(), NOW, FOR_EVER), Proven)
 
 
 async def test_an_assertion_whose_key_nobody_knows_is_not_used_up() -> None:

@@ -96,6 +96,18 @@ async def test_two_issuers_with_one_kid_and_one_client_id_are_kept_apart(there: 
         assert (await there.read(id_, token=issued(server, number, "k"))).code == "token-invalid"
 
 
+async def test_an_issuer_may_put_another_key_under_the_same_name(there: Client, servers: Servers) -> None:
+    id_ = await there.fresh()
+    try:
+        assert (await there.read(id_, token=issued(servers.two, 2, "k"))).status == 200
+        servers.two.give(public(8, "k"))
+        assert (await there.read(id_, token=issued(servers.two, 8, "k"))).status == 200
+        assert (await there.read(id_, token=issued(servers.two, 2, "k"))).code == "token-invalid"
+    finally:
+        servers.two.give(public(2, "k"))
+    assert (await there.read(id_, token=issued(servers.two, 2, "k"))).status == 200
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "for somebody else": ({"aud": "https://elsewhere.example"}, "token-invalid"),
     "for nobody": ({"aud": None}, "token-invalid"),
