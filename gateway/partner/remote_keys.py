@@ -74,6 +74,7 @@ class RemoteKeys:
         self._room = Room() if room is None else room
         self._pace = Pace() if pace is None else pace
         self._keys = _NONE
+        self._last_told: tuple[str, tuple[str, ...], str | None] = (_NONE.generation, (), None)
         self._good_at = -math.inf
         self._begun = -math.inf
         self._failures = 0
@@ -139,7 +140,6 @@ class RemoteKeys:
         await asyncio.wait({self._look})
 
     async def _ask(self) -> None:
-        before = (self._keys.generation, self._keys.refused, self.problem)
         try:
             fetched = await self._fetch(self.url, self._pace.fetch)
             keys = read_key_set(fetched.body)
@@ -154,7 +154,9 @@ class RemoteKeys:
             self._failures, self.problem = 0, None
         finally:
             self._look = None
-        if before != (self._keys.generation, self._keys.refused, self.problem):
+        news = (self.key_set().generation, self.refused, self.problem)
+        if news != self._last_told:
+            self._last_told = news
             self._told(self)
 
     async def run(self) -> None:

@@ -329,9 +329,11 @@ async def test_the_last_good_keys_are_used_for_a_day_and_then_refused() -> None:
     assert bench.kids == {"k1"}
     clock.now += 1.0
     assert bench.kids == set()
+    await bench.keys.refresh()
     bench.server.fault = None
     await bench.keys.refresh()
     assert bench.kids == {"k1"}
+    assert bench.told == [(["k1"], None), (["k1"], "away"), ([], "away"), (["k1"], None)]
 
 
 async def test_a_weak_key_is_refused_and_told_and_the_others_of_the_set_are_good() -> None:

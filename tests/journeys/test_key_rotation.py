@@ -187,7 +187,7 @@ async def test_no_good_request_is_refused_while_every_key_changes(load: Load, wo
     kids = {jwt.get_unverified_header(token)["kid"] for token in load.tokens}
     assert kids == {kids_in(pem(private_key("P-256", number)))[0] for number in (30, 31, 32)}
     # Whoever waited for a key waited for one look, not for the pace of looks.
-    assert load.slowest < 3.0
+    assert load.slowest < 5.0
 
 
 async def test_what_is_published_follows_the_file_and_a_bad_file_is_told(client: Client, world: World) -> None:
