@@ -166,6 +166,28 @@ SignatureCheck: TypeAlias = Callable[[str, bytes, str], bool]
 """Whether the key with this kid made, over these bytes, this signature."""
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Between two records of a chain: the seq that comes next, and the hash that it must name."""
+
+    seq: int = FIRST_SEQ
+    prev: str = FIRST_PREV
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Some records of a chain, one after the other, without fault."""
+
+    begin: Link
+    end: Link
+    checkpoint: int | None
+    torn: int
+    """As in Sound."""
+    file: str
+    line: int
+    """Where it ends."""
+
+
 def verify_chain(
     chain: str,
     lines: Iterable[Line],
@@ -180,8 +202,33 @@ def verify_chain(
     tails that start records name, (file, byte offset) to length. Without `signature_holds` signatures are
     not looked at.
     """
+    stretch = follow(chain, lines, Link(), named=named, torn=torn, signature_holds=signature_holds)
+    return stretch if isinstance(stretch, Bad) else joined(chain, [stretch], named)
+
+
+def joined(chain: str, stretches: Sequence[Stretch], named: Sequence[Named] = ()) -> Sound | Bad:
+    """Say of stretches that follow one another from the first record on what they are together."""
+    last = stretches[-1]
+    missed = max(named, key=lambda each: each.seq, default=None)
+    if missed is not None and missed.seq >= last.end.seq:
+        by = next(each.by for each in named if each.seq == missed.seq)
+        return Bad(chain, last.end.seq, What.CUT_TAIL, last.file, last.line, by)
+    checkpoint = max((each.checkpoint for each in stretches if each.checkpoint), default=None)
+    return Sound(chain, last.end.seq - FIRST_SEQ, last.end.prev, checkpoint, last.torn)
+
+
+def follow(
+    chain: str,
+    lines: Iterable[Line],
+    begin: Link,
+    *,
+    named: Sequence[Named] = (),
+    torn: Mapping[tuple[str, int], int] | None = None,
+    signature_holds: SignatureCheck | None = None,
+) -> Stretch | Bad:
+    """Follow a chain from some link on; all else as in `verify_chain`. Records named beyond the end count as there."""
     expected = _expectations(named)
-    seq, prev, checkpoint, torn_bytes = FIRST_SEQ, FIRST_PREV, None, 0
+    seq, prev, checkpoint, torn_bytes = begin.seq, begin.prev, None, 0
     file, number, offset = "", 0, 0
     rest = iter(lines)
     for name, number, data in rest:
@@ -203,9 +250,7 @@ def verify_chain(
         seq, prev, offset = seq + 1, record["hash"], offset + len(data)
     else:
         torn_bytes = 0
-    if expected and max(expected) >= seq:
-        return Bad(chain, seq, What.CUT_TAIL, file, number, expected[max(expected)][0].by)
-    return Sound(chain, seq - FIRST_SEQ, prev, checkpoint, torn_bytes)
+    return Stretch(begin, Link(seq, prev), checkpoint, torn_bytes, file, number)
 
 
 def _expectations(named: Sequence[Named]) -> dict[int, list[Named]]:

@@ -1,13 +1,11 @@
 """Reads audit files back: all chains of a folder, what they say of each other, and whether they hold."""
 
-import base64
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from gateway.domain.chain import (
@@ -15,15 +13,18 @@ from gateway.domain.chain import (
     Line,
     Named,
     Record,
-    SignatureCheck,
     Sound,
+    Stretch,
     What,
     checkpoint_message,
+    joined,
     open_line,
     verify_chain,
 )
 from gateway.storage.journal_files import SEGMENT_NAME, SUFFIX
 from gateway.storage.journal_records import LINE_BYTES
+from gateway.storage.signatures import from_base64url, signature_check
+from gateway.storage.stretches import Part, follow_apart, join, processes_for
 
 Pause = Callable[[float], None]
 _PAUSES: Final = (0.05, 0.2, 0.5)
@@ -78,20 +79,28 @@ def verify(
     keys: Mapping[str, Ed25519PublicKey] | None = None,
     checkpoints: Mapping[str, Sequence[Named]] | None = None,
     pause: Pause | None = None,
+    processes: int | None = None,
 ) -> Report:
-    """Verify every chain in these files, reading them once, in constant memory. Raises Unreadable.
+    """Verify every chain in these files, in constant memory. Raises Unreadable.
 
     `checkpoints`: what is known from elsewhere to be in a chain. `pause` sleeps; without it a line that is
-    being written while we read counts as torn.
+    being written while we read counts as torn. `processes`: how many may share the work; by default as many as
+    there are processors, once that is worth it.
     """
-    segments, sayings = _survey(audit_files(paths))
+    files = audit_files(paths)
+    segments, sayings = _survey(files)
     for chain, named in (checkpoints or {}).items():
         sayings.named.setdefault(chain, []).extend(named)
+    several = processes_for(files) if processes is None else processes
+    known = _in_several(segments, sayings, keys, several) if several > 1 else {}
     chains: list[Sound | Bad] = []
     for chain in sorted(segments.keys() | sayings.named.keys()):
         named = sayings.named.get(chain, [])
         if chain not in segments:
             chains.append(Bad(chain, 1, What.MISSING_CHAIN, "", 0, named[0].by))
+            continue
+        if chain in known:
+            chains.append(joined(chain, known[chain], named))
             continue
         lines = _lines(segments[chain], sayings.torn, pause)
         holds = None if keys is None else signature_check(keys)
@@ -99,12 +108,31 @@ def verify(
     return Report(tuple(chains))
 
 
+def _in_several(
+    segments: Mapping[str, Sequence[_Segment]],
+    sayings: _Sayings,
+    keys: Mapping[str, Ed25519PublicKey] | None,
+    processes: int,
+) -> dict[str, list[Stretch]]:
+    """Give the stretches of the chains that are without fault; the others are still to be read in order."""
+    raw = None if keys is None else {kid: key.public_bytes_raw() for kid, key in keys.items()}
+    parts = [
+        Part(chain, segment.path, tuple(sayings.named.get(chain, ())), sayings.torn, raw)
+        for chain, several in segments.items()
+        for segment in several
+    ]
+    found: dict[str, list[Stretch | None]] = {}
+    for part, stretch in zip(parts, follow_apart(parts, processes), strict=True):
+        found.setdefault(part.chain, []).append(stretch)
+    return {chain: good for chain, stretches in found.items() if (good := join(stretches)) is not None}
+
+
 def read_keys(path: Path) -> dict[str, Ed25519PublicKey]:
     """Read the Ed25519 public keys of a JWKS file (RFC 8037) by their kid. Raises Unreadable."""
     try:
         found = json.loads(path.read_bytes())["keys"]
         keys = {
-            key["kid"]: Ed25519PublicKey.from_public_bytes(_base64url(key["x"]))
+            key["kid"]: Ed25519PublicKey.from_public_bytes(from_base64url(key["x"]))
             for key in found
             if key.get("kty") == "OKP" and key.get("crv") == "Ed25519"
         }
@@ -130,19 +158,6 @@ def read_checkpoints(path: Path, keys: Mapping[str, Ed25519PublicKey] | None = N
     if not found:
         raise Unreadable(f"{path}: no checkpoint in it")
     return found
-
-
-def signature_check(keys: Mapping[str, Ed25519PublicKey]) -> SignatureCheck:
-    """Make the question whether a key of these made a signature (Ed25519, base64url)."""
-
-    def holds(kid: str, message: bytes, signature: str) -> bool:
-        try:
-            keys[kid].verify(_base64url(signature), message)
-        except (KeyError, ValueError, InvalidSignature):
-            return False
-        return True
-
-    return holds
 
 
 def _json_values(text: str) -> list[Any]:
@@ -235,7 +250,3 @@ def _rest_of_line(file: BinaryIO, size: int, pause: Pause) -> bytes:
         if rest.endswith(b"\n"):
             break
     return rest
-
-
-def _base64url(text: str) -> bytes:
-    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

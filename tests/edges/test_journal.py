@@ -13,7 +13,8 @@ from gateway.domain.grant import Rate
 from gateway.flow.ports import JournalUnavailable
 from gateway.storage.journal import Journal, JournalSettings
 from gateway.storage.journal_chain import ChainSettings
-from gateway.storage.verification import read_checkpoints, signature_check, verify
+from gateway.storage.signatures import signature_check
+from gateway.storage.verification import read_checkpoints, verify
 from tests.edges.journal_bench import SIGNER, Bench, eventually
 
 
