@@ -59,6 +59,9 @@ class Server:
         self.process.wait(20)
 
     def start(self) -> None:
+        """Start it again, unless it runs."""
+        if self.process.poll() is None:
+            return
         self.process = _run(self.binaries, self.folder, self.port)
         _await(self)
 

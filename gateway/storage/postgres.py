@@ -93,7 +93,7 @@ class PostgresDatabase:
 
     @classmethod
     async def open(cls, url: str) -> "PostgresDatabase":
-        """Connect to `postgresql://user:password@host/database`.
+        """Make ready to connect to `postgresql://user:password@host/database`, as soon as there is something to ask.
 
         Off this machine the connection is encrypted and the server's certificate checked against the system's
         authorities, unless the address itself says `sslmode`.
@@ -107,20 +107,18 @@ class PostgresDatabase:
             settings = {**_SETTINGS, **long}
             return await asyncpg.connect(**options, command_timeout=MIGRATION_PATIENCE, server_settings=settings)
 
-        try:
+        with _reached():
             if (context := _encryption(url)) is not None:
                 options["ssl"] = context
+            # No connection before it is needed: the pool would log each try to replace one, with all that it knows.
             pool = await asyncpg.create_pool(
                 **options,
-                min_size=1,
+                min_size=0,
                 max_size=CONNECTIONS,
                 command_timeout=PATIENCE + GRACE,
                 server_settings=_SETTINGS,
                 reset=_left_as_it_is,
             )
-        except _FAULTS:
-            # What the driver says of an address may repeat it, with its password.
-            raise StateUnavailable("the PostgreSQL server cannot be reached") from None
         return cls(pool, connect)
 
     async def rows(self, sql: str, *values: Value) -> Sequence[Row]:
@@ -160,7 +158,7 @@ class PostgresDatabase:
         """See Database."""
 
         async def migrated() -> None:
-            with _translated():
+            with _reached():
                 connection = await self._connect()
             try:
                 session = _Connection(connection)
@@ -199,14 +197,14 @@ class PostgresDatabase:
 
     @contextlib.asynccontextmanager
     async def _lent(self) -> AsyncIterator[Any]:
-        with _translated():
+        with _reached():
             connection = await self._pool.acquire(timeout=PATIENCE)
         try:
             yield connection
         except StateUnavailable as unavailable:
             if not isinstance(unavailable.__cause__, asyncpg.PostgresError):
                 # Its state is unknown; asking a silent server to forget the statement would take as long again.
-                connection.terminate()
+                _cut(connection)
             raise
         finally:
             with _translated():
@@ -214,12 +212,16 @@ class PostgresDatabase:
 
 
 async def _undo(connection: Any) -> None:
-    if connection.is_closed():
-        return
     try:
         await connection.execute("ROLLBACK")
     except _FAULTS:
         # The server undoes it when the connection ends.
+        _cut(connection)
+
+
+def _cut(connection: Any) -> None:
+    # The pool has taken it back already where it noticed the end first.
+    with contextlib.suppress(asyncpg.InterfaceError):
         connection.terminate()
 
 
@@ -227,6 +229,15 @@ async def _left_as_it_is(connection: Any) -> None:
     """Save a question to the server each time: nothing here changes a session's settings or leaves locks behind."""
     if connection.is_in_transaction():
         connection.terminate()
+
+
+@contextlib.contextmanager
+def _reached() -> Iterator[None]:
+    try:
+        yield
+    except _FAULTS as error:
+        # What the driver says of an address may repeat it, with its password.
+        raise StateUnavailable(f"the PostgreSQL server cannot be reached ({type(error).__name__})") from None
 
 
 @contextlib.contextmanager
