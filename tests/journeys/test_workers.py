@@ -10,10 +10,11 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.journeys.partner import Client, replace_file, until
-from tests.journeys.processes import Place, Sandbox
+from tests.journeys.processes import Json, Place, Sandbox
 from tests.journeys.workers import (
     Crew,
     Load,
@@ -168,12 +169,34 @@ async def test_a_killed_worker_costs_what_it_had_under_way_and_is_replaced(crew:
     assert all(killed <= at < killed + 1 for at, _ in load.errors())
     assert len([at for at, _ in load.ended if at > killed + 0.1]) > load.width
     after = await samples(asking)
-    counted = after["pkb_gateway_requests_total"] - before["pkb_gateway_requests_total"]
+    counted = after["pkb_gateway_requests_total"] - before.get("pkb_gateway_requests_total", 0.0)
     assert len(load.ended) - len(load.errors()) <= counted <= len(load.ended)
     replaced = "pkb_gateway_workers_replaced_total"
     assert after[replaced] == before[replaced] + 1
     assert [each["status"] for each in crew.said("worker ended")][-1] == -signal.SIGKILL
     assert sorted(map(len, crew.chains().values())) == [1, 2]
+
+
+async def test_a_write_of_a_killed_worker_is_finished_by_another(crew: Crew, asking: Client) -> None:
+    await whole(crew, asking)
+    id_ = await asking.fresh()
+    await asking.fault("delay", 1000, on="write", count=1)
+    writing = asyncio.create_task(asking.cancel(id_))
+    await until(lambda: asking.writes(id_), bool)
+    (intent,) = [each for each in crew.place.records() if each["appointment"] == id_]
+    os.kill(crew.pid_of(intent["chain"]), signal.SIGKILL)
+    with pytest.raises((aiohttp.ClientError, OSError)):
+        await writing
+
+    async def final() -> list[Json]:
+        outcomes = [each for each in crew.place.records() if each["event"] == "outcome" and each["appointment"] == id_]
+        return [each for each in outcomes if each["final"]]
+
+    (outcome,) = await until(final, bool, 20)
+    assert outcome["chain"] != intent["chain"]
+    assert (outcome["task"], outcome["outcome"], outcome["recovered"]) == (intent["task"], "applied", True)
+    assert (await asking.cancel(id_)).code == "already-cancelled"
+    assert len(await asking.writes(id_)) == 1
 
 
 async def test_told_to_stop_under_load_it_fails_no_request(place: Place) -> None:
@@ -198,8 +221,10 @@ async def test_told_to_stop_under_load_it_fails_no_request(place: Place) -> None
     assert [(each.status, each.body["status"]) for each in replies] == [(200, "cancelled")] * len(slow)
     assert load.statuses() == {200, 503}
     assert {outcome for at, outcome in load.ended if at < told} == {200}
-    refused = [error for _, error in load.errors() if "Connect call failed" not in str(error)]
-    assert refused == []
+    # The system resets a connection that nobody has accepted when the port closes; what was accepted was answered.
+    answered = [outcome for _, outcome in load.ended if isinstance(outcome, int)]
+    assert len(crew.said("request")) == len(answered) + len(slow)
+    assert all(at > told for at, _ in load.errors())
     assert ended - told < 10
     stops = [each["chain"] for each in crew.place.records() if each["event"] == "stop"]
     assert sorted(stops) == sorted(chain for lives in crew.chains().values() for chain in lives)

@@ -46,6 +46,13 @@ class Crew:
     def workers(self) -> list[int]:
         return children(self.process.pid)
 
+    def pid_of(self, chain: str) -> int:
+        """The process that writes an audit chain."""
+        (number,) = (number for number, lives in self.chains().items() if lives[-1] == chain)
+        found = [each for each in self.workers() if f"\0PKB_GATEWAY_WORKER={number} " in environment_of(each)]
+        assert len(found) == 1
+        return found[0]
+
     def chains(self) -> dict[int, list[str]]:
         """The audit chains of each worker's number, in the order of its lives."""
         found: dict[int, list[str]] = {}
@@ -63,6 +70,10 @@ def children(pid: int) -> list[int]:
     with contextlib.suppress(OSError):
         return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
     return []
+
+
+def environment_of(pid: int) -> str:
+    return f"\0{Path(f'/proc/{pid}/environ').read_text(encoding='utf-8')}"
 
 
 def is_alive(pid: int) -> bool:
@@ -131,6 +142,8 @@ async def fresh_connections(place: Place) -> AsyncIterator[Client]:
     client = Client(place)
     connector = aiohttp.TCPConnector(force_close=True, limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=30)) as session:
+        # aiohttp would ask a second time by itself where a connection was lost, and nobody would hear of it.
+        session._retry_connection = False
         client.session = session
         yield client
 
