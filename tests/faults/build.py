@@ -1,16 +1,18 @@
 """The test build: the gateway as shipped, started with something about to fail in it, or with a guard taken out.
 
-`python -m tests.faults.build serve --config FILE`, told by the environment: FAULT_STEP, FAULT_KIND, GUARD_OUT.
+Told by the environment: FAULT_STEP, FAULT_KIND, GUARD_OUT.
 Everything is wrapped from outside; the product itself has no such switch.
 """
 
 import asyncio
 import errno
 import functools
+import json
 import os
 import signal
+import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -249,11 +251,38 @@ GUARDS: Final[dict[str, Callable[[], None]]] = {
     "read-back": without_read_back,
 }
 
-if __name__ == "__main__":
+
+def play(environment: Mapping[str, str]) -> None:
+    """Be the gateway of the test build."""
     hurry()
     outages()
-    if guard := os.environ.get("GUARD_OUT"):
+    if guard := environment.get("GUARD_OUT"):
         GUARDS[guard]()
-    if step := os.environ.get("FAULT_STEP"):
-        STEPS[step](os.environ["FAULT_KIND"])
+    if step := environment.get("FAULT_STEP"):
+        STEPS[step](environment["FAULT_KIND"])
     main()
+
+
+def nursery() -> None:
+    """Fork a gateway for every line read, from a process that has loaded everything; tells the number of each."""
+    # Whoever dies is nobody's zombie: its place in /proc is gone at once.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for line in sys.stdin:
+        told = json.loads(line)
+        born = os.fork()
+        if born == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            log = os.open(told["log"], os.O_WRONLY | os.O_CREAT, 0o600)
+            for standard in (1, 2):
+                os.dup2(log, standard)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.environ |= told["environment"]
+            sys.argv = ["pkb-gateway", "serve", "--config", told["config"]]
+            play(os.environ)
+            os._exit(0)
+        sys.stdout.write(f"{born}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    nursery()

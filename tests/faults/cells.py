@@ -200,7 +200,7 @@ class Run:
             await self._crash_database(signal_file)
         if cell.fault == "kill":
             self.verdict.first = await first
-            await self._gone(struck)
+            await struck.gone(PATIENCE)
             await self._recover(peer or await self.stage.start("c", **self._environment()))
         elif cell.fault == "stall":
             assert peer is not None, "who is stalled has a peer that takes over"
@@ -220,12 +220,8 @@ class Run:
     def _has_peer(self) -> bool:
         return self.cell.store == "postgresql" or self.cell.fault == "stall"
 
-    async def _gone(self, node: Node) -> None:
-        async with asyncio.timeout(PATIENCE):
-            await node.process.wait()
-
     async def _stalled(self, node: Node) -> None:
-        await until(lambda: _state(node.process.pid), lambda state: state == "T", PATIENCE)
+        await until(lambda: _state(node.place.pid), lambda state: state == "T", PATIENCE)
 
     async def _crash_database(self, asked: Path) -> None:
         await until(lambda: asyncio.to_thread(asked.exists), bool, PATIENCE)
@@ -331,9 +327,7 @@ class Run:
         await self._truth(ends)
         await self._chains()
 
-    def _violations(
-        self, records: list[Json], intents: list[Json], ends: dict[str, list[Json]], seen: int
-    ) -> None:
+    def _violations(self, records: list[Json], intents: list[Json], ends: dict[str, list[Json]], seen: int) -> None:
         found = self.verdict.violations
         if seen > 1:
             found.append(f"PKB saw {seen} messages")

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from tests.faults.build import GUARDS
 from tests.faults.cells import Cell, Verdict, run_cell, table
-from tests.faults.stage import Stage
+from tests.faults.stage import Nursery, Stage
 from tests.journeys.partner import Client
 from tests.journeys.processes import Sandbox, sandbox_process
 from tests.postgres import NoServer, Server, start_server
@@ -56,13 +56,14 @@ WITNESSES: Final = {
 class Lane:
     """A sandbox whose PKB one cell at a time has to itself, and a database server of its own."""
 
+    nursery: Nursery
     sandbox: Sandbox
     server: Server | None
     folder: Path
 
 
 @contextlib.contextmanager
-def lanes(count: int, *, postgresql: bool) -> Iterator[list[Lane]]:
+def lanes(nursery: Nursery, count: int, *, postgresql: bool) -> Iterator[list[Lane]]:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
         made: list[Lane] = []
@@ -72,7 +73,7 @@ def lanes(count: int, *, postgresql: bool) -> Iterator[list[Lane]]:
                 server = start_server()
                 stack.callback(server.stop)
             sandbox = stack.enter_context(sandbox_process(folder / f"sandbox-{n}"))
-            made.append(Lane(sandbox, server, folder / f"lane-{n}"))
+            made.append(Lane(nursery, sandbox, server, folder / f"lane-{n}"))
         yield made
 
 
@@ -86,7 +87,9 @@ async def play(lane: Lane, cell: Cell, number: int, guard: str = "") -> Verdict:
         assert lane.server is not None, "the table has PostgreSQL only where there is a server"
         url = await asyncio.to_thread(lane.server.database)
     async with Client(lane.sandbox.place) as client:
-        return await run_cell(cell, Stage(lane.sandbox.place, client, folder, url, apart), lane.server, guard)
+        return await run_cell(
+            cell, Stage(lane.nursery, lane.sandbox.place, client, folder, url, apart), lane.server, guard
+        )
 
 
 async def play_all(running: Sequence[Lane], cells: Sequence[tuple[Cell, str]], *, tell: bool = True) -> list[Verdict]:
@@ -173,13 +176,14 @@ def machine() -> str:
 async def main(arguments: Any) -> int:
     stores = ["sqlite", "postgresql"]
     begun = time.monotonic()
+    nursery = await Nursery.open()
     with contextlib.ExitStack() as stack:
         try:
-            running = stack.enter_context(lanes(arguments.lanes, postgresql=True))
+            running = stack.enter_context(lanes(nursery, arguments.lanes, postgresql=True))
         except NoServer as error:
             print(f"SKIPPED: NOTHING WAS TRIED ON POSTGRESQL: {error}", file=sys.stderr)
             stores = ["sqlite"]
-            running = stack.enter_context(lanes(arguments.lanes, postgresql=False))
+            running = stack.enter_context(lanes(nursery, arguments.lanes, postgresql=False))
         every = table(tuple(stores))
         cells = named(SHORT, every) if arguments.short else chosen(arguments.words, every)
         verdicts = await play_all(running, [(cell, arguments.guard) for cell in cells])
@@ -199,6 +203,7 @@ async def main(arguments: Any) -> int:
         if arguments.json:
             told = [{**asdict(each), "log": ""} for each in verdicts]
             arguments.json.write_text(json.dumps(told, indent=1), encoding="utf-8")
+        await nursery.close()
         return 0 if noticed and not any(each.violations for each in verdicts) else 1
 
 

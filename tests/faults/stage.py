@@ -7,15 +7,14 @@ import os
 import re
 import signal
 import sys
-import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from tests.journeys.hospital import booked, messages
-from tests.journeys.partner import Client, Reply, parameters, reason
+from tests.journeys.partner import Client, Reply, parameters, reason, until
 from tests.journeys.processes import Json, Place, free_port
 
 START: Final = 30.0
@@ -29,33 +28,74 @@ unresolved_after = { unknown = "6s", accepted = "6s" }
 
 
 @dataclass
+class Nursery:
+    """Where gateways of the test build are forked from."""
+
+    process: asyncio.subprocess.Process
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @classmethod
+    async def open(cls) -> "Nursery":
+        pipe = asyncio.subprocess.PIPE
+        return cls(
+            await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.faults.build", stdin=pipe, stdout=pipe)
+        )
+
+    async def fork(self, config: Path, log: Path, environment: Mapping[str, str]) -> int:
+        """Start a gateway, and give the number of its process."""
+        assert self.process.stdin is not None, "it listens"
+        assert self.process.stdout is not None, "it answers"
+        told = {"config": str(config), "log": str(log), "environment": dict(environment)}
+        await asyncio.to_thread(log.touch, 0o600)
+        async with self._turn:
+            self.process.stdin.write(json.dumps(told).encode() + b"\n")
+            return int(await self.process.stdout.readline())
+
+    async def close(self) -> None:
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        await self.process.wait()
+
+
+@dataclass
 class Node:
-    """One gateway process on a store; `folder` holds its audit stream."""
+    """One gateway process on a store."""
 
     name: str
     place: Place
-    process: asyncio.subprocess.Process
     log: Path
 
+    @property
+    def alive(self) -> bool:
+        return Path(f"/proc/{self.place.pid}").exists()
+
     def send(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(number)
+        if self.alive:
+            os.kill(self.place.pid, number)
+
+    async def gone(self, seconds: float = 25.0) -> None:
+        """Wait until nothing is left of it."""
+
+        async def alive() -> bool:
+            return self.alive
+
+        await until(alive, lambda lives: not lives, seconds)
 
     async def stop(self) -> None:
         self.send(signal.SIGCONT)
         self.send(signal.SIGTERM)
         try:
-            async with asyncio.timeout(20):
-                await self.process.wait()
-        except TimeoutError:
+            await self.gone()
+        except AssertionError:
             self.send(signal.SIGKILL)
-            await self.process.wait()
+            await self.gone()
 
 
 @dataclass
 class Stage:
     """Gateways of one cell. `base` is a sandbox, whose PKB they speak to; `store` the address of their store."""
 
+    nursery: Nursery
     base: Place
     client: Client
     folder: Path
@@ -71,27 +111,23 @@ class Stage:
         audit = self.folder / ("audit" if not self.apart else f"audit-{name}")
         config.write_text(self._settings(ports, audit), encoding="utf-8")
         log = config.with_suffix(".log")
-        with log.open("wb") as out:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tests.faults.build", "serve", "--config", str(config),
-                stdout=out, stderr=out, env={**os.environ, **environment},
-            )  # fmt: skip
+        pid = await self.nursery.fork(config, log, environment)
         urls = (f"http://127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}")
-        node = Node(name, Place(self.base.told, *urls, audit, process.pid), process, log)
+        node = Node(name, Place(self.base.told, *urls, audit, pid), log)
         self.nodes.append(node)
         await self._serving(node, ports[1])
         return node
 
     async def _serving(self, node: Node, admin_port: int) -> None:
-        until = time.monotonic() + START
-        while True:
-            assert node.process.returncode is None, node.log.read_text(encoding="utf-8")[-3000:]
-            assert time.monotonic() < until, node.log.read_text(encoding="utf-8")[-3000:]
+        async def serves() -> bool:
+            assert node.alive, node.log.read_text(encoding="utf-8")[-3000:]
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection("127.0.0.1", admin_port)
                 writer.close()
-                return
-            await asyncio.sleep(0.05)
+                return True
+            return False
+
+        await until(serves, bool, START)
 
     def _settings(self, ports: tuple[int, int], audit: Path) -> str:
         text = Path(self.base.told["config_file"]).read_text(encoding="utf-8")
@@ -160,21 +196,9 @@ async def subject(route: str, client: Client) -> Subject:
     return Subject(route, "airedale", await client.fresh(), None, parameters(reason()), key)
 
 
-@contextlib.contextmanager
-def timed(into: dict[str, float], name: str) -> Iterator[None]:
-    begun = time.monotonic()
-    try:
-        yield
-    finally:
-        into[name] = time.monotonic() - begun
-
-
 def final_of(records: list[Json], task: str) -> list[Json]:
     return [each for each in records if each["event"] == "outcome" and each["task"] == task and each["final"]]
 
 
 def of(records: list[Json], event: str, appointment: str) -> list[Json]:
     return [each for each in records if each["event"] == event and each["appointment"] == appointment]
-
-
-Environment = Mapping[str, str]
