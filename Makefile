@@ -18,7 +18,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run serve test check lock mutation schemas docs clean
+.PHONY: help run serve test check lock mutation load neighbour overload soak schemas docs clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -53,6 +53,17 @@ lock: $(TOOLS) ## pin the dependencies of pyproject.toml anew: make lock UPGRADE
 
 mutation: $(TOOLS) ## break the domain on purpose, one place at a time; lists what no test noticed
 	$(BIN)/python bench/mutation.py --processes $(WORKERS)
+
+load: neighbour overload soak ## the three load benches, a quarter of an hour on a quiet machine
+
+neighbour: $(TOOLS) ## one customer's PKB hangs: what do the others notice
+	$(BIN)/python -m bench.neighbour
+
+overload: $(TOOLS) ## three times what the gateway can do, for a minute
+	$(BIN)/python -m bench.overload
+
+soak: $(TOOLS) ## ten minutes of traffic while grants, keys and PKB's health change
+	$(BIN)/python -m bench.soak
 
 schemas: $(TOOLS) ## write the JSON Schemas of the TOML files
 	$(BIN)/python -m gateway.configuration.schemas

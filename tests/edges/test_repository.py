@@ -13,7 +13,10 @@ ROOT = Path(__file__).parents[2]
 LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-build.lock")
 PIN = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>[^\s;]+)(?: ; [^\\]+)? \\")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?")
-VERBS = {"help", "run", "serve", "test", "check", "lock", "mutation", "schemas", "docs", "clean"}
+VERBS = {
+    *("help", "run", "serve", "test", "check", "lock", "mutation", "schemas", "docs", "clean"),
+    *("load", "neighbour", "overload", "soak"),
+}
 
 # Each pattern is written so that it does not match itself.
 FORBIDDEN = {
