@@ -16,7 +16,7 @@ from tests.journeys.partner import Client
 from tests.journeys.processes import Place
 
 ADDRESSES = 10_000
-AT_ONCE = 16
+AT_ONCE = 8
 """Fewer than may queue for the gateway: what more of them meet is the shedding of load, which is tested elsewhere."""
 
 
@@ -46,17 +46,16 @@ async def flood(place: Place) -> Counter[str]:
     return codes
 
 
-async def reads(
-    client: Client, appointment: str, *, until: asyncio.Event | None = None, count: int = 40
-) -> list[float]:
-    """Read until told to stop, or so many times; the seconds that each took."""
-    seconds: list[float] = []
-    while not until.is_set() if until else len(seconds) < count:
+async def reads(client: Client, appointment: str, over: asyncio.Event | None = None) -> tuple[list[float], int]:
+    """Read until told, or forty times: the seconds that each took, and how many were turned away for the load."""
+    seconds, shed = list[float](), 0
+    while not over.is_set() if over else len(seconds) < 40:
         reply = await client.read(appointment)
-        assert reply.status == 200
+        assert reply.status == 200 or reply.code == "overloaded"
         seconds.append(reply.seconds)
+        shed += reply.status != 200
         await asyncio.sleep(0.02)
-    return seconds
+    return seconds, shed
 
 
 def p99(seconds: list[float]) -> float:
@@ -76,12 +75,13 @@ async def test_a_flood_of_strangers_is_counted_exactly_and_harms_nobody(
     with gateway_as(place, "flooded", ["-m", "gateway"], unauthenticated=budget) as (flooded, _):
         gateway = client.at(flooded)
         id_ = await gateway.fresh()
-        calm = await reads(gateway, id_)
+        calm, _ = await reads(gateway, id_)
         before, begun, over = resident(flooded), time.monotonic(), asyncio.Event()
-        reading = asyncio.create_task(reads(gateway, id_, until=over))
+        reading = asyncio.create_task(reads(gateway, id_, over))
         codes = await flood(flooded)
         over.set()
-        busy, took, grown = await reading, time.monotonic() - begun, resident(flooded) - before
+        busy, shed = await reading
+        took, grown = time.monotonic() - begun, resident(flooded) - before
         assert (await gateway.cancel(id_)).status == 200
     # The process has ended: what was only counted is on record too.
     kept = flooded.records()
@@ -93,11 +93,13 @@ async def test_a_flood_of_strangers_is_counted_exactly_and_harms_nobody(
         sys.stdout.write(f"\n{ADDRESSES} strangers: {figures}, {grown / 2**20:.1f} MiB more\n")
     for count in counts:
         found[count["code"]] += count["count"]
-    assert codes == found
+    codes["overloaded"] += shed
+    assert +codes == found
     # On a machine that is busy otherwise, some may be turned away before anybody looks for their token.
-    assert codes.keys() <= {"token-missing", "overloaded"}
+    assert (+codes).keys() <= {"token-missing", "overloaded"}
     assert len({each["client"] for each in counts}) == ADDRESSES // 250
     assert 20 <= recorded <= 20 * (took + 2)
+    assert shed <= 0.02 * len(busy)
     assert p99(busy) < 1.0
     assert grown < 32 * 2**20
     assert not verify([flooded.audit]).bad
