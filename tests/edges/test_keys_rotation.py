@@ -273,6 +273,8 @@ async def test_a_file_that_was_refused_is_tried_again_without_a_change(
     async with following(tmp_path) as followed:
         followed.replace("bad")
         await eventually(lambda: followed.file.problem is not None)
+        await asyncio.sleep(4 * (module.LOOK_EVERY + module.SETTLE))
+        assert followed.counted == ["signing-key-refused"]
         # Nothing shows that the content differs, as where a right was missing.
         monkeypatch.setattr(module, "read_again", lambda _secret: NEW)
         await followed.signs(NEW)

@@ -178,18 +178,19 @@ async def test_one_kid_at_two_issuers_is_two_keys() -> None:
 async def test_a_key_that_is_gone_ends_its_tokens_at_once_though_their_signature_was_found_good() -> None:
     one = source()
     tokens = verifier(one)
-    assert isinstance(await identify(tokens, token(kid="old", number=1)), Identity)
+    same = token(kid="old", number=1)
+    assert isinstance(await identify(tokens, same), Identity)
     one.now = one.then = keys(("new", 2))
-    assert await identify(tokens, token(kid="old", number=1)) == TokenInvalid(Fault.KEY)
+    assert await identify(tokens, same) == TokenInvalid(Fault.KEY)
     one.now = one.then = keys(("old", 3))
-    assert await identify(tokens, token(kid="old", number=1)) == TokenInvalid(Fault.SIGNATURE)
+    assert await identify(tokens, same) == TokenInvalid(Fault.SIGNATURE)
 
 
 async def test_a_partner_that_is_gone_has_no_token_though_its_signature_was_found_good() -> None:
-    tokens = verifier(source())
-    assert isinstance(await identify(tokens, token(kid="old", number=1)), Identity)
+    tokens, same = verifier(source()), token(kid="old", number=1)
+    assert isinstance(await identify(tokens, same), Identity)
     tokens.partner_of = lambda _issuer, _claim: None
-    assert await identify(tokens, token(kid="old", number=1)) == TokenInvalid(Fault.PARTNER)
+    assert await identify(tokens, same) == TokenInvalid(Fault.PARTNER)
 
 
 # Assertions.
