@@ -135,6 +135,20 @@ def test_more_than_fits_a_request_is_not_narrowed() -> None:
     assert narrow(policy.customers["airedale"], makers.grant(specialties=codes), policy) == Reach()
 
 
+def test_as_many_as_fit_are_named() -> None:
+    teams = [makers.team(f"airedale-{number}") for number in range(MOST_NARROWING - 1)]
+    policy = makers.policy(customers=(makers.customer(), *teams))
+    codes = frozenset(Coding("urn:x", str(number)) for number in range(MOST_NARROWING))
+    reach = narrow(policy.customers["airedale"], makers.grant(specialties=codes), policy)
+    assert (len(reach.organisations), len(reach.specialties)) == (MOST_NARROWING, MOST_NARROWING)
+
+
+def test_a_team_that_is_reached_another_way_is_not_looked_for_here() -> None:
+    elsewhere = makers.team("airedale-eyes", route=makers.ENDPOINT)
+    policy = makers.policy(customers=(makers.customer(), elsewhere))
+    assert narrow(policy.customers["airedale"], makers.grant(), policy).organisations == ("Organization/airedale",)
+
+
 def test_time_counts_at_the_moment_of_the_answer() -> None:
     grant = makers.grant(valid_until=NOW)
     policy = makers.policy(grant)
