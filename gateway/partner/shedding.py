@@ -1,14 +1,16 @@
 """Load shedding: requests are let in as fast as the process gets round, and no faster."""
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-GRACE: Final = 0.5
+GRACE: Final = 1.0
 """Seconds for which requests may queue without a pause before any is refused: a burst is no overload."""
 
 PLACES: Final = 8
@@ -16,6 +18,13 @@ PLACES: Final = 8
 
 PATIENCE: Final = 1.0
 """Seconds after which one that still waits gives way to a newcomer."""
+
+CALM: Final = 1.0
+"""Seconds without a refusal after which the overload is over; a queue that is empty for a moment does not end it."""
+
+TRIPS: Final = 2
+"""How often a round goes to the other thread and back. A request takes some twenty such steps, so ten or so work at
+a time: enough to keep the process busy, few enough that none is late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +34,7 @@ class _Waiter:
 
 
 class Rounds:
-    """Calls back after one round of the process: through another thread and the event loop.
+    """Calls back after one round of the process: to another thread and back through the event loop, some times.
 
     The loop alone would not tell: it spins while requests wait for the threads that write, and these for the
     interpreter's lock. The thread is its own, because hanging name lookups fill the one that asyncio offers.
@@ -36,7 +45,11 @@ class Rounds:
 
     def __call__(self, call: Callable[[], None]) -> None:
         """Call back, in the event loop that runs now."""
-        self._thread.submit(asyncio.get_running_loop().call_soon_threadsafe, call)
+        self._travel(call, TRIPS)
+
+    def _travel(self, call: Callable[[], None], trips: int) -> None:
+        then = call if trips == 1 else partial(self._travel, call, trips - 1)
+        self._thread.submit(asyncio.get_running_loop().call_soon_threadsafe, then)
 
 
 class Turnstile:
@@ -60,6 +73,8 @@ class Turnstile:
         self._waiting: deque[_Waiter] = deque()
         self._standing: float | None = None
         """Since when somebody has been waiting at every moment."""
+        self._refused = -math.inf
+        """When somebody was last turned away."""
         self._turning = False
 
     def __len__(self) -> int:
@@ -69,7 +84,8 @@ class Turnstile:
     @property
     def overloaded(self) -> bool:
         """Whether more came than could be let in, for longer than a burst lasts."""
-        return self._standing is not None and self._clock() - self._standing > GRACE
+        now = self._clock()
+        return now - self._refused < CALM or (self._standing is not None and now - self._standing > GRACE)
 
     async def enter(self) -> bool:
         """Wait to be let in. False: turned away, because newer requests took the places."""
@@ -90,6 +106,7 @@ class Turnstile:
         oldest = self._waiting[0]
         if self.overloaded and (len(self._waiting) > PLACES or now - oldest.since > PATIENCE):
             self._waiting.popleft()
+            self._refused = now
             _tell(oldest, let_in=False)
 
     def _turn(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gateway.partner.shedding import GRACE, PATIENCE, PLACES, Rounds, Turnstile
+from gateway.partner.shedding import CALM, GRACE, PATIENCE, PLACES, Rounds, Turnstile
 
 
 @dataclass
@@ -128,6 +128,20 @@ async def test_an_empty_queue_ends_the_overload() -> None:
     assert (len(bench.turnstile), bench.turnstile.overloaded, bench.away) == (0, False, [])
     await bench.come(*range(200, 200 + PLACES + 2))
     assert bench.away == []
+
+
+async def test_after_a_refusal_the_overload_lasts_for_a_while_although_the_queue_was_empty() -> None:
+    bench = await crowded()
+    await bench.come(100)
+    await bench.round(PLACES + 1)
+    assert (bench.away, len(bench.turnstile), bench.turnstile.overloaded) == ([1], 0, True)
+    bench.now += CALM - 0.02
+    await bench.come(*range(200, 200 + PLACES + 2))
+    assert bench.away == [1, 201]
+    await bench.round(PLACES + 2)
+    bench.now += CALM
+    await bench.come(*range(300, 300 + PLACES + 2))
+    assert (bench.away, bench.turnstile.overloaded) == ([1, 201], False)
 
 
 async def test_the_queue_that_was_empty_for_a_moment_counts_as_new() -> None:
