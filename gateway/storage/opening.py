@@ -20,6 +20,6 @@ async def _connected(url: str) -> Database:
     if url.startswith(SCHEME):
         return await SqliteDatabase.open(url)
     # What only PostgreSQL needs is not loaded for a file.
-    from gateway.storage.postgres import PostgresDatabase  # noqa: PLC0415
+    from gateway.storage.postgres import PostgresDatabase  # noqa: PLC0415 - not needed at most starts
 
     return await PostgresDatabase.open(url)

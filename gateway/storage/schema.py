@@ -72,9 +72,9 @@ class _Script:
 def _written(taken: str | None, dialect: str) -> list[str]:
     """Write the steps after `taken` as SQL; the connection and the transaction in which they run are ours."""
     # To import Alembic takes longer than a whole start that needs none of it.
-    from alembic import command  # noqa: PLC0415
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.util import CommandError  # noqa: PLC0415
+    from alembic import command  # noqa: PLC0415 - not needed at most starts
+    from alembic.config import Config  # noqa: PLC0415 - not needed at most starts
+    from alembic.util import CommandError  # noqa: PLC0415 - not needed at most starts
 
     script = _Script()
     config = Config(output_buffer=script)  # type: ignore[arg-type] # of a file, Alembic uses these two methods

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
+import asyncpg
 import pytest
 
 from gateway.flow.ports import StateUnavailable
@@ -147,8 +148,6 @@ async def test_a_server_that_says_nothing_is_not_waited_for_long(store: Store, p
 
 
 async def test_a_row_that_somebody_holds_is_not_waited_for_long(store: Store, url: str) -> None:
-    import asyncpg  # noqa: PLC0415 - the tests' own connection, past ours
-
     task = await sent(store)
     other = await asyncpg.connect(url)
     try:
