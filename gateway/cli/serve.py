@@ -1,9 +1,11 @@
 """`serve`: run the gateway."""
 
 import asyncio
+import contextlib
 import io
 import logging
 import os
+import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,6 +47,7 @@ def serve(config: Path, log: str, allowed: tuple[str, ...], *, until_stdin_close
     try:
         given = Handover.read(os.environ)
         set_up_log(log, None if given is None else given.worker)
+        open_many_files()
         if given is not None:
             _work(given, config, allowed)
         else:
@@ -76,6 +79,17 @@ def _work(given: Handover, config: Path, allowed: Sequence[str]) -> None:
     asyncio.run(run(load_settings(config, allowed=frozenset(allowed)), watch_input=True))
     if supervisor_is_gone():
         leave_metrics(folder, name)
+
+
+def open_many_files() -> None:
+    """Let this process, and those it starts, open as many files as the machine's administrator allows.
+
+    Shells and systemd start a process with 1,024, though it may raise that itself.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        # macOS names no limit, and refuses it as one.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def set_up_log(form: str, worker: int | None = None) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -20,12 +21,11 @@ from gateway.domain.outcome import (
     collateral,
     is_final,
     read_back,
-    task_status,
-    word,
 )
 from gateway.flow import records
 from gateway.flow.arrears import Arrears
 from gateway.flow.faults import report
+from gateway.flow.orders import OpenWrite
 from gateway.flow.ports import Journal, JournalUnavailable, Sighting, StateUnavailable, Upstream, UpstreamFault
 from gateway.flow.store import Filed, Phase, Store
 from gateway.flow.tasks import Task
@@ -48,45 +48,12 @@ Told = dict[str, Any]
 """What a read adds to the record of the upstream."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpenWrite:
-    """A write that was or may have been sent, with all that its later records repeat."""
-
-    task: Task
-    command: Write
-    before: Appointment
-    intent: int
-    sent_at: datetime
-    """When the attempt to send it ended; what PKB had taken in by then may still be under way."""
-    accepted: bool
-    """Whether PKB said that it took the message; then it may be held for review, and is waited for much longer."""
-    record: records.Record
-    """What every record of it repeats."""
-    upstream: records.Upstream
-    resumed: bool = False
-    """Whether another process sent it; then only its Task's trace tells what was wanted."""
-
-    def outcome_record(self, outcome: Outcome, *, recovered: bool, closed: bool = False) -> records.Record:
-        """Tell how it ended, or that this is not known yet."""
-        told = records.ended(outcome, self.intent, self.task.id, self.upstream, recovered=recovered, closed=closed)
-        return {**self.record, **told}
-
-    def told(self, outcome: Outcome, now: datetime, *, closed: bool = False) -> "OpenWrite":
-        """Give it with its Task as an outcome leaves it."""
-        task = replace(
-            self.task,
-            status=task_status(outcome, closed=closed),
-            updated=now,
-            outcome=word(outcome),
-            code=records.outcome_code(outcome),
-            version=outcome.version or None if isinstance(outcome, Applied) else None,
-        )
-        return replace(self, task=task, accepted=isinstance(outcome, Accepted))
-
-
 @dataclass(slots=True)
 class OpenWrites:
-    """The open writes that this process looks after. `clock` gives UTC, `sleep` waits for seconds."""
+    """The open writes that this process looks after. `clock` gives UTC, `sleep` waits for seconds.
+
+    `ticks` gives seconds that only go forward, and at the same pace whatever the clock is set to.
+    """
 
     upstream: Upstream
     journal: Journal
@@ -102,6 +69,7 @@ class OpenWrites:
     """Told of what PKB changed though nobody asked, with the outcome's record."""
     veil: records.Veil
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ticks: Callable[[], float] = time.monotonic
     _open: dict[str, OpenWrite] = field(default_factory=dict)
     _owed: set[str] = field(default_factory=set)
     _minded: set[str] = field(default_factory=set)
@@ -190,7 +158,8 @@ class OpenWrites:
         """Make a write out of what its Task remembers; one whose sending was never noted may be under way still."""
         trace = task.trace
         base = trace["record"]
-        sent_at = trace["sent_at"] or self.clock().isoformat()
+        now = self.clock()
+        sent_at = trace["sent_at"] or now.isoformat()
         command, before = recall(trace["sought"], self.veil, None)
         status = TaskStatus.IN_PROGRESS if task.status is TaskStatus.REQUESTED else task.status
         return OpenWrite(
@@ -204,6 +173,8 @@ class OpenWrites:
             accepted=trace["accepted"],
             record=dict(base),
             resumed=True,
+            since=self.ticks(),
+            age=max(timedelta(0), now - datetime.fromisoformat(sent_at)),
         )
 
     async def pay(self, record: records.Record, task: str) -> None:
@@ -314,7 +285,7 @@ class OpenWrites:
         """Look once; True when the write has ended, by this look or by somebody else."""
         outcome, seen = await self._look(opened, asyncio.get_running_loop().time() + LOOK_TIME)
         limit = self.accepted_after if opened.accepted else self.unresolved_after
-        closed = self.clock() - opened.sent_at >= limit and not is_final(outcome)
+        closed = opened.age + self._past(opened.since) >= limit and not is_final(outcome)
         if closed:
             # What PKB took and no read ever showed is closed as unknown: to call it done would be a guess.
             outcome = Unknown()
@@ -356,22 +327,29 @@ class OpenWrites:
         command, before = opened.command, opened.before
         if opened.resumed and sighting is not None:
             command, before = recall(opened.task.trace["sought"], self.veil, sighting.appointment)
-        outcome, told = self.judge(customer, command, before, sighting, opened.sent_at)
+        outcome, told = self.judge(customer, command, before, sighting, opened.since)
         return (still if isinstance(outcome, Unknown) else outcome), told
 
     def judge(
-        self, customer: Customer, command: Write, before: Appointment, after: Sighting | None, sent_at: datetime
+        self, customer: Customer, command: Write, before: Appointment, after: Sighting | None, since: float
     ) -> tuple[Outcome, Told]:
-        """Say what a read after a write proves, and what of it belongs on record."""
+        """Say what a read after a write proves, and what of it belongs on record.
+
+        `since`, in ticks: when this process sent it or took it up.
+        """
         seen = after.appointment if after else None
         # An HL7 message may wait in PKB's review queue for days: that nothing happened yet proves nothing.
         is_message = customer.route.kind is RouteKind.HL7
-        settled_at = None if is_message else sent_at + self.settles_after
-        outcome = read_back(command, before, seen, self.clock(), settled_at)
+        now = self.clock()
+        settled_at = None if is_message else now + self.settles_after - self._past(since)
+        outcome = read_back(command, before, seen, now, settled_at)
         told: Told = {"version_after": seen.version if seen else None}
         if is_message and seen is not None and isinstance(outcome, Applied):
             told["collateral"] = collateral(before, seen)
         return outcome, told
+
+    def _past(self, since: float) -> timedelta:
+        return timedelta(seconds=self.ticks() - since)
 
     def _warn(self, upstream: records.Upstream, record: records.Record) -> None:
         if not upstream.collateral:

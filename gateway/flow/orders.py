@@ -1,12 +1,12 @@
-"""What a write is about, from the partner's wish to the permitted case."""
+"""What a write is about, from the partner's wish to the permitted case and the message that was sent."""
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from gateway.domain.appointment import Appointment, Write
 from gateway.domain.decision import Permit
 from gateway.domain.grant import Customer, Policy, RouteKind
-from gateway.domain.outcome import TaskStatus
+from gateway.domain.outcome import Accepted, Applied, Outcome, TaskStatus, task_status, word
 from gateway.flow import records
 from gateway.flow.ports import Sighting
 from gateway.flow.request import Caller
@@ -115,3 +115,43 @@ class Permitted:
             self.now,
             trace=trace,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWrite:
+    """A write that was or may have been sent, with all that its later records repeat."""
+
+    task: Task
+    command: Write
+    before: Appointment
+    intent: int
+    sent_at: datetime
+    """When the attempt to send it ended; what PKB had taken in by then may still be under way."""
+    since: float
+    """The same, or when this process took it up, in ticks: the time of day may jump under a write in doubt."""
+    accepted: bool
+    """Whether PKB said that it took the message; then it may be held for review, and is waited for much longer."""
+    record: records.Record
+    """What every record of it repeats."""
+    upstream: records.Upstream
+    resumed: bool = False
+    """Whether another process sent it; then only its Task's trace tells what was wanted."""
+    age: timedelta = timedelta(0)
+    """How old it was when this process took it up, as far as the time of day tells."""
+
+    def outcome_record(self, outcome: Outcome, *, recovered: bool, closed: bool = False) -> records.Record:
+        """Tell how it ended, or that this is not known yet."""
+        told = records.ended(outcome, self.intent, self.task.id, self.upstream, recovered=recovered, closed=closed)
+        return {**self.record, **told}
+
+    def told(self, outcome: Outcome, now: datetime, *, closed: bool = False) -> "OpenWrite":
+        """Give it with its Task as an outcome leaves it."""
+        task = replace(
+            self.task,
+            status=task_status(outcome, closed=closed),
+            updated=now,
+            outcome=word(outcome),
+            code=records.outcome_code(outcome),
+            version=outcome.version or None if isinstance(outcome, Applied) else None,
+        )
+        return replace(self, task=task, accepted=isinstance(outcome, Accepted))

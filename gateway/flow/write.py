@@ -4,7 +4,7 @@ Read `Writes._once`, `_in_line`, `_decide` and `_send` in this order; they alone
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, assert_never
@@ -18,8 +18,8 @@ from gateway.domain.rules import decide
 from gateway.flow import records
 from gateway.flow.arrears import Arrears
 from gateway.flow.faults import report
-from gateway.flow.open_writes import OpenWrite, OpenWrites
-from gateway.flow.orders import Once, Order, Permitted
+from gateway.flow.open_writes import OpenWrites
+from gateway.flow.orders import Once, OpenWrite, Order, Permitted
 from gateway.flow.places import Places, Stand
 from gateway.flow.ports import (
     Acknowledged,
@@ -45,6 +45,10 @@ READ_BACK_SHARE: Final = 0.3
 
 Fence = Callable[[], bool]
 _Attempt = tuple[Outcome, Sighting | None, records.Upstream]
+
+
+async def already_current() -> None:
+    """Wait for nothing: the policy cannot be old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,8 @@ class Writes:
     places: Places
     leave: Callable[[], Fence]
     """Gives a pass to write: whether it is still good is asked at the last moment before a byte leaves."""
+    current: Callable[[], Awaitable[None]] = already_current
+    """Waits until the policy is not older than it may be: a process that was stopped wakes with the grants of then."""
     running: set[asyncio.Task[Answer]] = field(default_factory=set)
 
     async def run(self, order: Order) -> Answer:
@@ -171,6 +177,7 @@ class Writes:
         try:
             if not await stand.hold(_permitted(order, judged, sighting).task(self.veil, None), self.journal.chain):
                 return None
+            await self.current()
             # From here to the intent nothing waits but the journal: this is the decision under the grants now in
             # force, on the facts just read.
             judged = self._judge(order, sighting)
@@ -229,7 +236,7 @@ class Writes:
         answer = await self.upstream.write(
             order.customer, order.command, case.sighting, deadline - READ_BACK_SHARE * left, sender=sender
         )
-        ended_at = self.clock()
+        since = self.open_writes.ticks()
         match answer:
             case Written(sighting=after, status=status):
                 version = after.appointment.version
@@ -238,18 +245,18 @@ class Writes:
                 acknowledged = replace(upstream, status=ack)
                 if not can_be_seen(order.command):
                     return Accepted(final=True), None, acknowledged
-                outcome, seen, found = await self._read_back(case, acknowledged, ended_at)
+                outcome, seen, found = await self._read_back(case, acknowledged, since)
                 return (Accepted() if isinstance(outcome, Unknown) else outcome), seen, found
             case Turned(code=code, status=turned):
                 return Rejected(code), None, replace(upstream, status=turned)
             case NotSent():
                 return Rejected(Code.UPSTREAM_UNAVAILABLE), None, upstream
             case Doubt(status=doubtful):
-                return await self._read_back(case, replace(upstream, status=doubtful), ended_at)
+                return await self._read_back(case, replace(upstream, status=doubtful), since)
             case unexpected:
                 assert_never(unexpected)
 
-    async def _read_back(self, case: Permitted, upstream: records.Upstream, ended_at: datetime) -> _Attempt:
+    async def _read_back(self, case: Permitted, upstream: records.Upstream, since: float) -> _Attempt:
         try:
             after = await self._read(case.order)
         except UpstreamFault:
@@ -258,7 +265,7 @@ class Writes:
             report("a read after a write broke off", fault)
             return Unknown(), None, upstream
         order = case.order
-        outcome, told = self.open_writes.judge(order.customer, order.command, case.before, after, ended_at)
+        outcome, told = self.open_writes.judge(order.customer, order.command, case.before, after, since)
         return outcome, after, replace(upstream, **told)
 
     def _told(self, case: Permitted, intent: int, task: Task, upstream: records.Upstream) -> OpenWrite:
@@ -269,6 +276,7 @@ class Writes:
             before=case.before,
             intent=intent,
             sent_at=self.clock(),
+            since=self.open_writes.ticks(),
             accepted=False,
             record={**case.repeated(self.veil), "duration_ms": milliseconds_since(order.caller.received)},
             upstream=upstream,

@@ -24,7 +24,7 @@ BACK: Final = timedelta(minutes=15)
 """How long before the last record of a chain an intent may be that still waited when its writer died."""
 AT_LEAST: Final = 1024 * 1024
 """Bytes of a tail that are read in any case: a clock that was set forward makes what came before look old."""
-_SET_BACK: Final = timedelta(hours=1)
+_SET_BACK: Final = timedelta(days=1)
 """By how much a clock may have been set back between an intent and its end in another chain."""
 _BLOCK: Final = 256 * 1024
 

@@ -104,7 +104,8 @@ class ChainWriter:
             return False
         age = (self._clock() - self._signed_at).total_seconds()
         many = self._head.seq - self._signed_seq >= self._settings.checkpoint_records
-        return many or age >= self._settings.checkpoint_seconds
+        # After a clock was set back, an age below zero would put the next signature off until it has caught up.
+        return many or not 0 <= age < self._settings.checkpoint_seconds
 
     def begin(self) -> Committed:
         """Start a chain: its first record names the last hash of every chain in the folder, and torn tails."""

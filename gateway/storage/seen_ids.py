@@ -6,8 +6,8 @@ from typing import Final
 from gateway.flow.ports import StateUnavailable
 from gateway.storage.database import Database
 
-FORGET_AFTER: Final = 3600
-"""Seconds past its end that a `jti` is still held: a clock set back by an hour must not let it in again."""
+FORGET_AFTER: Final = 86_400
+"""Seconds past its end that a `jti` is still held: a clock set back by a day must not let it in again."""
 
 CLEAN_EVERY: Final = 60
 """Seconds between two removals of what has ended."""

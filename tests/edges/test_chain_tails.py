@@ -81,11 +81,12 @@ async def test_an_end_in_another_chain_counts(folder: Path) -> None:
     assert [await chains.final_anywhere(task) for task in ("t1", "t2", "t3")] == ["rejected", None, None]
 
 
-async def test_an_end_counts_though_the_clock_was_set_back_before_it(folder: Path) -> None:
+@pytest.mark.parametrize("hours", [0.5, 3, 23])
+async def test_an_end_counts_though_the_clock_was_set_back_before_it(folder: Path, hours: float) -> None:
     write_chain(folder, FIRST, [START, intent("t1")])
     write_chain(folder, SECOND, [START, outcome("t1"), STOP])
     noon = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
-    os.utime(folder / f"{SECOND}.000001.jsonl", (noon, noon - 1800))
+    os.utime(folder / f"{SECOND}.000001.jsonl", (noon, noon - 3600 * hours))
     assert await open_tasks(folder) == []
 
 

@@ -217,6 +217,19 @@ async def test_a_quiet_chain_gets_its_checkpoint_too(bench: Bench) -> None:
         assert bench.events == ["start", "checkpoint", "read", "checkpoint"]
 
 
+async def test_a_clock_that_was_set_back_does_not_put_the_next_checkpoint_off(bench: Bench) -> None:
+    async with bench.journal(signer=SIGNER, chain={"checkpoint_seconds": 60}) as journal:
+        bench.clock.advance(hours=-3)
+        await journal.write(read(1))
+        await eventually(lambda: bench.events == ["start", "checkpoint", "read", "checkpoint"])
+        # Signed by the clock as it now is: from here on it counts as ever.
+        await journal.write(read(2))
+        await asyncio.sleep(0.1)
+        assert bench.events[4:] == ["read"]
+        bench.clock.advance(seconds=61)
+        await eventually(lambda: bench.events[4:] == ["read", "checkpoint"])
+
+
 async def test_listeners_hear_every_line_once_it_is_durable(bench: Bench) -> None:
     heard: list[bytes] = []
     settings = JournalSettings(ChainSettings(bench.directory))

@@ -51,10 +51,18 @@ async def spin() -> None:
 
 @dataclass
 class Clock:
+    """The time of day, which may be set, and ticks, which only pass."""
+
     now: datetime = makers.NOW
+    ticks: float = 1000.0
 
     def __call__(self) -> datetime:
         return self.now
+
+    def passes(self, time: timedelta) -> None:
+        """Let time pass, without anybody waking up."""
+        self.now += time
+        self.ticks += time.total_seconds()
 
 
 @dataclass
@@ -267,6 +275,7 @@ class Bench:
             self._alarm,
             self.veil,
             self.nap,
+            lambda: self.clock.ticks,
         )
         self.writes = Writes(
             lambda: self.policy,
@@ -328,7 +337,7 @@ class Bench:
 
     async def later(self, **time: float) -> None:
         """Let time pass and whoever sleeps wake up."""
-        self.clock.now += timedelta(**time)
+        self.clock.passes(timedelta(**time))
         await self.nap.over()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from gateway.flow.orders import Once
 from gateway.flow.ports import Acknowledged, JournalUnavailable, StateUnavailable
 from gateway.flow.request import Refused, Replayed, Shown
 from gateway.flow.store import LEASE_SECONDS
-from tests.flow.fakes import SETTLES, Bench, done, spin
+from tests.flow.fakes import SETTLES, SILENCE, UNRESOLVED, Bench, done, spin
 from tests.makers import appointment, cancel
 
 ONCE = Once("key-1", "print-1")
@@ -134,6 +135,34 @@ async def test_a_write_on_the_wire_that_never_arrived_is_rejected_once_writes_ha
     await other.later(seconds=1)
     assert finals(bench, other) == []
     await other.later(seconds=SETTLES.total_seconds())
+
+    assert finals(bench, other) == [("rejected", True)]
+
+
+async def test_what_is_taken_up_settles_anew_but_is_given_up_in_all_its_time(bench: Bench) -> None:
+    bench.doubt(applies=False)
+    await bench.run()
+    await bench.die()
+    bench.clock.passes(UNRESOLVED)
+    # By that node's own clock; whether it went as ours does nobody knows.
+    bench.hospital.down = SILENCE
+    other = await successor(bench)
+
+    await other.later(seconds=1)
+
+    assert finals(bench, other) == [("unknown", True)]
+
+
+async def test_what_was_sent_by_a_clock_that_was_behind_settles_by_our_own_count(bench: Bench) -> None:
+    bench.doubt(applies=False)
+    await bench.run()
+    await bench.die()
+    bench.clock.now += timedelta(hours=3)
+    other = await successor(bench)
+
+    await other.later(seconds=SETTLES.total_seconds() - 1)
+    assert finals(bench, other) == []
+    await other.later(seconds=1)
 
     assert finals(bench, other) == [("rejected", True)]
 

@@ -198,7 +198,7 @@ async def test_what_stays_unknown_is_told_as_that(bench: Bench) -> None:
 async def test_unknown_that_was_not_applied_is_told_as_rejected(bench: Bench) -> None:
     bench.doubt(applies=False)
     await bench.run(once=ONCE)
-    bench.clock.now += timedelta(seconds=31)
+    bench.clock.passes(timedelta(seconds=31))
 
     assert await again(bench) == Replayed(Refused(Code.UPSTREAM_REFUSED))
     assert bench.paper.outcomes[-1] == ("rejected", True, True)

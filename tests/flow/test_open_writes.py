@@ -1,6 +1,7 @@
 """Writes in doubt are followed until they end; outcomes that are owed are paid before anything new begins."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -67,6 +68,38 @@ async def test_a_write_in_doubt_that_never_took_effect_is_rejected_once_writes_h
     assert bench.paper.of("outcome")[1]["code"] == "upstream-refused"
     assert bench.shelf.statuses[-1] == "rejected"
     assert len(bench.open_writes) == 0
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=3), timedelta(hours=-3)], ids=["ahead", "back"])
+async def test_a_clock_that_jumps_makes_writes_settle_neither_sooner_nor_later(bench: Bench, jump: timedelta) -> None:
+    await in_doubt(bench)
+    bench.clock.now += jump
+
+    await bench.later(seconds=29)
+    assert bench.paper.outcomes[1:] == []
+    await bench.later(seconds=1)
+
+    assert bench.paper.outcomes[1:] == [("rejected", True, True)]
+
+
+async def test_a_clock_that_jumps_under_the_read_back_settles_nothing(bench: Bench) -> None:
+    bench.hospital.on_read = lambda: setattr(bench.clock, "now", bench.clock.now + timedelta(hours=3))
+
+    await in_doubt(bench)
+    await bench.open_writes.close()
+
+
+@pytest.mark.parametrize("jump", [timedelta(days=3), timedelta(days=-3)], ids=["ahead", "back"])
+async def test_a_clock_that_jumps_gives_nothing_up_sooner_or_later(bench: Bench, jump: timedelta) -> None:
+    await in_doubt(bench)
+    bench.hospital.down = SILENCE
+    bench.clock.now += jump
+
+    await bench.later(seconds=UNRESOLVED.total_seconds() - 1)
+    assert bench.paper.outcomes[1:] == []
+    await bench.later(seconds=1)
+
+    assert bench.paper.outcomes[1:] == [("unknown", True, True)]
 
 
 async def test_the_last_record_repeats_what_the_first_said_of_the_request(bench: Bench) -> None:

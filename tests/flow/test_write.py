@@ -7,7 +7,7 @@ import pytest
 
 from gateway.domain.appointment import Status
 from gateway.domain.codes import Code
-from gateway.flow.ports import JournalUnavailable, NotSent, UpstreamFault
+from gateway.flow.ports import JournalUnavailable, NotSent, Sender, UpstreamFault
 from gateway.flow.request import Refused, Shown
 from tests.flow.fakes import SILENCE, Bench, spin
 from tests.makers import DAY, NHS_NUMBER, NOW, SECOND, appointment, cancel, grant, move, no_grants, owned_by, policy
@@ -262,3 +262,7 @@ async def test_a_silent_pkb_is_told_with_what_it_answered(bench: Bench) -> None:
 
     assert await bench.run() == Refused(Code.UPSTREAM_TIMEOUT)
     assert bench.paper.written[0]["upstream"] == {"status": 504}
+
+
+def test_a_sender_that_names_no_fence_is_let_through() -> None:
+    assert Sender("swiftbook", None, "m-1", NOW).fence()

@@ -185,7 +185,7 @@ async def test_time_spent_waiting_for_a_turn_is_not_taken_from_the_decision(benc
     await spin()
     second = asyncio.create_task(bench.run(command=cancel(), task="t-2"))
     await spin()
-    bench.clock.now += timedelta(seconds=1)
+    bench.clock.passes(timedelta(seconds=1))
     bench.hospital.hold.set()
     await asyncio.gather(first, second)
 

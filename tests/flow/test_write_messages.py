@@ -363,7 +363,7 @@ async def test_a_copy_read_before_an_open_message_ended_is_not_written_to(bench:
 
 async def test_what_a_slow_read_back_shows_settles_nothing(bench: Bench) -> None:
     bench.hospital.answer = Doubt("application error", "AE", "m-1")
-    bench.hospital.on_read = lambda: setattr(bench.clock, "now", bench.clock.now + 3600 * SECOND)
+    bench.hospital.on_read = lambda: bench.clock.passes(3600 * SECOND)
 
     await run(bench)
 

@@ -126,9 +126,7 @@ async def test_an_unchanged_version_proves_nothing_until_writes_have_settled(
     bench: Bench, passed: timedelta, outcome: str
 ) -> None:
     bench.doubt(applies=False)
-    bench.hospital.on_read = lambda: setattr(
-        bench.clock, "now", bench.clock.now + (passed if bench.hospital.sent else 0 * SECOND)
-    )
+    bench.hospital.on_read = lambda: bench.clock.passes(passed if bench.hospital.sent else 0 * SECOND)
 
     answer = await bench.run()
 
@@ -143,7 +141,7 @@ async def test_settling_is_counted_from_the_sending_and_not_from_the_decision(be
 
     async def write(record: Any, *, essential: bool = False) -> int:
         if record["event"] == "intent":
-            bench.clock.now += SETTLES
+            bench.clock.passes(SETTLES)
         return await slow(record, essential=essential)
 
     bench.writes.journal.write = write  # type: ignore[method-assign] # a disk that takes its time
@@ -157,7 +155,7 @@ async def test_settling_is_counted_from_the_end_of_the_sending_and_not_from_its_
 
     async def write(*told: Any, **named: Any) -> WriteAnswer:
         answer = await slow(*told, **named)
-        bench.clock.now += SETTLES
+        bench.clock.passes(SETTLES)
         return answer
 
     bench.hospital.write = write  # type: ignore[method-assign] # a message that takes its time
