@@ -56,6 +56,9 @@ LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 SHUTDOWN: Final = 60.0
 """Seconds that requests under way have to end in after SIGTERM."""
 
+DISK_SHARE: Final = 0.8
+"""The part of a request's deadline that a record may wait for the disk."""
+
 _log = structlog.get_logger("pkb_gateway")
 
 
@@ -155,13 +158,23 @@ async def _open_journal(settings: Settings, stack: AsyncExitStack) -> Journal:
             reserve=audit.reserve,
             process=audit.unauthenticated.process,
             client=audit.unauthenticated.client,
+            # Who waits for a slow disk is answered before the deadline.
+            wait=DISK_SHARE * settings.limits.deadline.total_seconds(),
         ),
         clock=utc_now,
         signer=signer,
+        alarm=_tell_trouble,
         listener=_to_stdout if audit.stdout else None,
     )
     stack.push_async_callback(journal.close)
     return journal
+
+
+def _tell_trouble(trouble: str | None) -> None:
+    if trouble is None:
+        _log.info("audit works again")
+    else:
+        _log.error("audit trouble", why=trouble)
 
 
 def _to_stdout(lines: tuple[bytes, ...]) -> None:

@@ -1,6 +1,7 @@
 """The kill switch: a person's block goes into the store, and every node follows the store within a second."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ class Blocks:
         self._look_every = look_every
         self._latest: tuple[Policy, Policy] | None = None
         self._lost = False
+        self.looked_at = -math.inf
+        """When the store was asked last, answer or not: a time of the running event loop."""
 
     def on(self, policy: Policy) -> Policy:
         """Give a policy with the blocks of this moment on it."""
@@ -54,7 +57,11 @@ class Blocks:
 
     async def look(self) -> None:
         """Read them once. Raises StateUnavailable."""
-        found = frozenset(await self._read())
+        asked_at = asyncio.get_running_loop().time()
+        try:
+            found = frozenset(await self._read())
+        finally:
+            self.looked_at = asked_at
         if found != self.current:
             _log.warning("blocks changed", added=_words(found - self.current), removed=_words(self.current - found))
             self.current = found

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -20,6 +21,10 @@ from gateway.partner.keys import JoinedKeys, KeySet, KeySetProblem, KeySource, l
 from gateway.partner.remote_keys import KeyUrls
 from gateway.pkb.hl7_route import Login
 from gateway.storage.journal import Journal
+
+TRIES: Final = 50
+FRESH: Final = 0.9
+"""Seconds: no intent is made under grants or blocks that were looked at longer ago."""
 
 _log = structlog.get_logger("pkb_gateway")
 
@@ -59,6 +64,17 @@ class Registry:
     def policy(self) -> Policy:
         """Give the policy in force at this moment, with the blocks on it."""
         return self.blocks.on(self.watcher.current.policy)
+
+    async def current(self) -> None:
+        """Wait, for at most a second, until grants file and blocks have been looked at within the last one.
+
+        They always have, but in a process that was stopped and wakes: then its timers are due, and soon will have.
+        """
+        clock = asyncio.get_running_loop().time
+        for _ in range(TRIES):
+            if min(self.watcher.looked_at, self.blocks.looked_at) >= clock() - FRESH:
+                return
+            await asyncio.sleep(FRESH / TRIES)
 
     def registered(self, partner: str) -> Registered | None:
         """Find a partner that proves itself by signed assertions, and its keys."""

@@ -105,6 +105,7 @@ def write_side(
         replays,
         places,
         caretaker.pass_for_now,
+        current=registry.current,
     )
     looks = Looks(policy, upstream, journal, store, veil, utc_now)
     return WriteSide(writes, looks, open_writes, caretaker, arrears)

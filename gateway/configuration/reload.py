@@ -5,6 +5,7 @@ import contextlib
 import gc
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -93,11 +94,18 @@ class GrantsWatcher:
         self._on_loaded, self._on_refused, self._on_keys = on_loaded, on_refused, on_keys
         self._look_every, self._settle = look_every, settle
         self._asked = asyncio.Event()
+        self._looked_at = -math.inf
+        self._reading = False
         self._seen: tuple[Identity | None, ...] = ()
 
     def reload_now(self) -> None:
         """Read the file again whether it looks changed or not, and report it again if it is bad (SIGHUP)."""
         self._asked.set()
+
+    @property
+    def looked_at(self) -> float:
+        """When the file was looked at last: a time of the running event loop. Now, while a new one is being read."""
+        return asyncio.get_running_loop().time() if self._reading else self._looked_at
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -110,10 +118,14 @@ class GrantsWatcher:
                 self._asked.clear()
                 clock = asyncio.get_running_loop().time
                 again = self.state.degraded and clock() >= tried + TRY_AGAIN
+                looked_at = clock()
                 seen = await self._in(thread, self._identities)
+                self._looked_at = looked_at
                 if not (asked or again) and seen == self._seen:
                     continue
+                self._reading = True
                 result = await self._read(thread, asked=asked)
+                self._reading = False
                 tried = clock()
                 await self._take(result, asked=asked)
 
