@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.faults.build import GUARDS
-from tests.faults.cells import Cell, Verdict, run_cell, table
+from tests.faults.cells import Verdict, run_cell
 from tests.faults.stage import Nursery, Stage
+from tests.faults.table import Cell, table
 from tests.journeys.partner import Client
 from tests.journeys.processes import Sandbox, sandbox_process
 from tests.postgres import NoServer, Server, start_server
@@ -186,10 +187,11 @@ async def main(arguments: Any) -> int:
             running = stack.enter_context(lanes(nursery, arguments.lanes, postgresql=False))
         every = table(tuple(stores))
         cells = named(SHORT, every) if arguments.short else chosen(arguments.words, every)
+        cells = [] if arguments.guards else cells
         verdicts = await play_all(running, [(cell, arguments.guard) for cell in cells])
         guards: list[str] = []
         noticed = True
-        if not (arguments.words or arguments.short or arguments.guard):
+        if arguments.guards or not (arguments.words or arguments.short or arguments.guard):
             guards, noticed = await guards_out(running, every)
         lines = [
             f"# What faults do to a write\n\n{machine()}. {time.monotonic() - begun:.0f} s.\n",
@@ -212,6 +214,7 @@ if __name__ == "__main__":
     parser.add_argument("words", nargs="*", help="only cells whose name has all these words")
     parser.add_argument("--lanes", type=int, default=3, help="cells played at a time")
     parser.add_argument("--short", action="store_true", help="the short form")
+    parser.add_argument("--guards", action="store_true", help="only take each guard out in turn")
     parser.add_argument("--guard", default="", choices=["", *GUARDS], help="take a guard out")
     parser.add_argument("--logs", action="store_true", help="show the logs of cells with violations")
     parser.add_argument("--json", type=Path, help="write the verdicts there, too")
