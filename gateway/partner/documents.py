@@ -12,7 +12,10 @@ from gateway.partner.keys import ALGORITHMS
 from gateway.partner.search import IDENTIFIER, PATIENT
 from gateway.partner.signing_ring import SigningRing
 from gateway.partner.table import Name
+from gateway.partner.token_endpoint import PATH as TOKEN_PATH
 
+_OAUTH_URIS: Final = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
+"""Where SMART App Launch 1 told the token address. Clients such as fhirclient still look nowhere else."""
 _OPERATIONS: Final = ("cancel", "change", "actions")
 _SEARCH: Final = {
     PATIENT: ("token", "One of this and identifier is required: a business identifier of the patient, system|value."),
@@ -51,7 +54,7 @@ class Documents:
         return {
             "issuer": here,
             "jwks_uri": f"{here}/.well-known/jwks.json",
-            "token_endpoint": f"{here}/oauth2/token",
+            "token_endpoint": f"{here}{TOKEN_PATH}",
             "grant_types_supported": ["client_credentials"],
             "token_endpoint_auth_methods_supported": ["private_key_jwt"],
             "token_endpoint_auth_signing_alg_values_supported": sorted(ALGORITHMS),
@@ -75,6 +78,12 @@ class Documents:
                 {
                     "mode": "server",
                     "security": {
+                        "extension": [
+                            {
+                                "url": _OAUTH_URIS,
+                                "extension": [{"url": "token", "valueUri": f"{self.answers.public_url}{TOKEN_PATH}"}],
+                            }
+                        ],
                         "cors": False,
                         "service": [
                             {
