@@ -3,6 +3,7 @@
 PYTHON ?= python3
 CONFIG ?= config/gateway.toml
 WORKERS ?= 2
+LANES ?= 4
 UPGRADE ?=
 
 VENV := .venv
@@ -18,7 +19,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run serve test check lock mutation load neighbour overload soak schemas docs clean
+.PHONY: help run serve test check faults lock mutation load neighbour overload soak schemas docs clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -45,6 +46,9 @@ check: $(TOOLS) ## format, lint, types, floors, Dockerfile
 	else \
 		echo "SKIPPED: THE DOCKERFILE WAS NOT LINTED, HADOLINT IS NOT PACKAGED FOR THIS PLATFORM"; \
 	fi
+
+faults: $(TOOLS) ## every fault at every step of a write, on both routes and both stores; then each guard taken out
+	$(BIN)/python -m tests.faults.report --lanes $(LANES)
 
 lock: $(TOOLS) ## pin the dependencies of pyproject.toml anew: make lock UPGRADE=--upgrade for newer ones
 	$(COMPILE) pyproject.toml --group dev --output-file requirements-dev.lock
