@@ -114,6 +114,8 @@ class Appointment:
     """Whether a read of this route can show a cancel's reason at all; HL7 and some STU3 boxes have no place for it."""
     locations: tuple[str | None, ...] = ()
     """The display of each Location that takes part."""
+    places: tuple[int, ...] = ()
+    """Where these stand among the participants, counted from 0."""
     identifiers: frozenset[Coding] = frozenset()
     """Business identifiers as system and value."""
     placer_id: str | None = None

@@ -24,6 +24,7 @@ from gateway.domain.codes import Code
 from gateway.domain.decision import Check, Decision, Facts, PatientMatch, Permit, Refusal
 from gateway.domain.grant import FIELDS_BY_ROUTE, Coding, Customer, Field, Grant, Operation, Policy, RouteKind
 from gateway.domain.hl7_limits import Unsayable, unsayable
+from gateway.domain.intents import EITHER, NOTHING, Meaning
 from gateway.domain.ownership import owners
 
 
@@ -38,6 +39,8 @@ class Case:
     grant: Grant
     now: datetime
     expected_version: str | None
+    meaning: Meaning | None = None
+    """Where the command was found by comparing: how."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +167,7 @@ def _new_start_in_the_window(case: Case) -> bool:
 
 ON_ROUTE: tuple[Rule, ...] = (Rule("supported-on-route", Code.NOT_SUPPORTED_ON_ROUTE, _supported_on_route),)
 
-ABOUT_THE_COMMAND: tuple[Rule, ...] = (
-    *ON_ROUTE,
+ABOUT_ITS_VALUES: tuple[Rule, ...] = (
     Rule("fields-granted", Code.FIELD_NOT_CHANGEABLE, _fields_granted),
     Rule("one-location", Code.FIELD_NOT_CHANGEABLE, _one_location),
     Rule("reason-allowed", Code.REASON_NOT_ALLOWED, _reason_allowed),
@@ -175,7 +177,35 @@ ABOUT_THE_COMMAND: tuple[Rule, ...] = (
     Rule("new-start-in-the-window", Code.OUTSIDE_CHANGE_WINDOW, _new_start_in_the_window),
 )
 
+ABOUT_THE_COMMAND: tuple[Rule, ...] = ON_ROUTE + ABOUT_ITS_VALUES
+
 VERSION: tuple[Rule, ...] = (Rule("version-expected", Code.VERSION_CONFLICT, _version_expected),)
+
+
+def _meaning(case: Case) -> Meaning:
+    return case.meaning or NOTHING
+
+
+def _meets(case: Case, code: Code) -> bool:
+    unmet = _meaning(case).unmet
+    return unmet is None or unmet.code is not code
+
+
+# Asked only where the partner sent what the appointment is to look like instead of what to do.
+INTENT: tuple[Rule, ...] = (
+    Rule("tests-hold", Code.VERSION_CONFLICT, lambda c: _meets(c, Code.VERSION_CONFLICT)),
+    Rule("values-fit", Code.INVALID_PARAMETER, lambda c: _meets(c, Code.INVALID_PARAMETER)),
+    Rule("one-intent", Code.MIXED_INTENT, lambda c: not _meaning(c).mixed),
+    Rule(
+        "intent-granted",
+        Code.OPERATION_NOT_GRANTED,
+        lambda c: not _meaning(c).operations.isdisjoint(c.grant.operations),
+    ),
+)
+
+NOTHING_BEYOND: tuple[Rule, ...] = (
+    Rule("nothing-beyond", Code.FIELD_NOT_CHANGEABLE, lambda c: _meaning(c).beyond is None),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,14 +259,15 @@ def _covers(grant: Grant, operations: frozenset[Operation], checks: list[Check])
 
 def decide(
     who: Claimant,
-    command: Command,
+    command: Command | Meaning,
     appointment: Appointment | None,
     policy: Policy,
     now: datetime,
     expected_version: str | None = None,
 ) -> Decision:
     """Decide a command against PKB's copy. Pure: the same arguments, the same verdict, in next year's audit too."""
-    admitted = admit(who, frozenset({command.operation}), policy, now)
+    operations = EITHER if isinstance(command, Meaning) else frozenset({command.operation})
+    admitted = admit(who, operations, policy, now)
     if isinstance(admitted, Refusal):
         return admitted
     return weigh(admitted, who, command, appointment, policy, now, expected_version)
@@ -245,7 +276,7 @@ def decide(
 def weigh(
     admitted: Permit,
     who: Claimant,
-    command: Command,
+    command: Command | Meaning,
     appointment: Appointment | None,
     policy: Policy,
     now: datetime,
@@ -261,7 +292,9 @@ def weigh(
         return Refusal(Code.NOT_FOUND, (*admitted.checks, found), grant)
 
     owner = owners(appointment.provenance, customer.route, policy)
-    case = Case(command, appointment, owner, customer, grant, now, expected_version)
+    meaning = command if isinstance(command, Meaning) else None
+    told = command.command if isinstance(command, Meaning) else command
+    case = Case(told, appointment, owner, customer, grant, now, expected_version, meaning)
     facts = _facts(case)
     asked = [(rule, rule.passes(case)) for rule in rules_for(command)]
     checks = (*admitted.checks, found, *(Check(rule.name, passed) for rule, passed in asked))
@@ -272,10 +305,12 @@ def weigh(
     return Refusal(failed.code, checks, grant, facts, recorded_as=failed.recorded_as, detail=detail)
 
 
-def rules_for(command: Command) -> tuple[Rule, ...]:
+def rules_for(command: Command | Meaning) -> tuple[Rule, ...]:
     """List the rules a command must pass once PKB has been read, in the order in which they answer."""
     if isinstance(command, Read):
         return WITHIN_REACH
+    if isinstance(command, Meaning):
+        return WITHIN_REACH + VERSION + INTENT + OPEN_TO_CHANGE + ON_ROUTE + NOTHING_BEYOND + ABOUT_ITS_VALUES
     return WITHIN_REACH + VERSION + OPEN_TO_CHANGE + ABOUT_THE_COMMAND
 
 
@@ -341,7 +376,7 @@ def explain(rule: Rule, case: Case) -> str:
         return _explain_route(case)
     if rule.name == "one-location":
         return "The appointment has several locations, so location cannot be changed."
-    return ""
+    return _meaning(case).detail if rule.name in {"tests-hold", "values-fit", "nothing-beyond"} else ""
 
 
 def _explain_route(case: Case) -> str:

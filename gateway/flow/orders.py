@@ -1,18 +1,26 @@
 """What a write is about, from the partner's wish to the permitted case and the message that was sent."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Final
 
+from gateway.domain import strict_json
 from gateway.domain.appointment import Appointment, Write
 from gateway.domain.decision import Permit
-from gateway.domain.grant import Customer, Policy, RouteKind
+from gateway.domain.grant import Customer, Operation, Policy, RouteKind
+from gateway.domain.intents import NOTHING, Meaning, Unmet, meaning_of
 from gateway.domain.outcome import Accepted, Applied, Outcome, TaskStatus, task_status, word
+from gateway.domain.strict_json import Object, Value
 from gateway.flow import records
 from gateway.flow.ports import Sighting
 from gateway.flow.request import Caller
 from gateway.flow.store import Key
 from gateway.flow.tasks import Task
 from gateway.flow.traces import trace_of
+
+DEPTH: Final = 64
+"""Of PKB's copy, which may be deeper than what a partner may send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +32,14 @@ class Once:
 
 
 @dataclass(frozen=True, slots=True)
+class Wish:
+    """What an appointment is to look like. Which command that comes to shows only beside PKB's copy."""
+
+    wanted: "Callable[[Object], Value | Unmet]"
+    """Makes the wanted copy of the one that is shown, and leaves that as it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """A command for one appointment, the caller who gave it, and the version it was meant for."""
 
@@ -31,7 +47,8 @@ class Order:
     customer: Customer
     """As the gate saw it."""
     appointment: str
-    command: Write
+    command: Write | Wish | Meaning
+    """A wish becomes a meaning once PKB has been read."""
     expected_version: str | None
     task: str
     """The id its Task will have, minted first."""
@@ -39,6 +56,32 @@ class Order:
     """The number its message will have where PKB is sent messages (MSH-10)."""
     once: Once | None = None
     """What makes a repetition known as one, where the partner asked for that."""
+
+    @property
+    def operation(self) -> Operation | None:
+        """Name the operation, as soon as it is known."""
+        return None if isinstance(self.command, Wish) else self.command.operation
+
+    @property
+    def reason(self) -> str | None:
+        """Give the reason of a cancel, as the audit stream may have it."""
+        match self.command:
+            case Wish():
+                return None
+            case Meaning(command=command):
+                return records.reason(command)
+            case command:
+                return records.reason(command)
+
+    def beside(self, sighting: Sighting | None) -> "Order":
+        """Find out what a wish comes to beside PKB's copy."""
+        if not isinstance(self.command, Wish):
+            return self
+        if sighting is None:
+            return replace(self, command=NOTHING)
+        shown = strict_json.read(sighting.body, depth=DEPTH)
+        assert isinstance(shown, dict), "what is shown is a resource"
+        return replace(self, command=meaning_of(shown, self.command.wanted(shown), sighting.appointment))
 
     def keys(self, sighting: Sighting | None) -> tuple[Key, ...]:
         """Name what the write holds: the appointment by its id and, where HL7 knows it by another name, by that."""
@@ -54,6 +97,8 @@ class Permitted:
     """An order with all that its decision saw."""
 
     order: Order
+    command: Write
+    """What the order asks for, or comes to."""
     policy: Policy
     permit: Permit
     sighting: Sighting
@@ -75,8 +120,8 @@ class Permitted:
         """Tell what is about to be sent."""
         order = self.order
         return {
-            **records.about(order.caller, self.policy, order.command.operation, order.appointment),
-            **records.intent(self.permit, self.now, order.task, order.command, self.before, veil),
+            **records.about(order.caller, self.policy, self.command.operation, order.appointment),
+            **records.intent(self.permit, self.now, order.task, self.command, self.before, veil),
             "patient": records.patient_of(self.before, order.customer, veil),
             "upstream": self.upstream.as_record(),
         }
@@ -85,9 +130,9 @@ class Permitted:
         """Tell what every record of its outcome repeats."""
         order = self.order
         return {
-            **records.about(order.caller, self.policy, order.command.operation, order.appointment),
+            **records.about(order.caller, self.policy, self.command.operation, order.appointment),
             **records.decided(self.permit, self.now),
-            "reason": records.reason(order.command),
+            "reason": records.reason(self.command),
             "patient": records.patient_of(self.before, order.customer, veil),
         }
 
@@ -102,14 +147,14 @@ class Permitted:
             "accepted": False,
             "record": self.repeated(veil),
             "upstream": self.upstream.as_record(),
-            "sought": trace_of(order.command, self.before, veil),
+            "sought": trace_of(self.command, self.before, veil),
         }
         return Task(
             order.task,
             order.caller.partner,
             order.caller.customer,
             order.appointment,
-            order.command.operation,
+            self.command.operation,
             TaskStatus.REQUESTED if intent is None else TaskStatus.IN_PROGRESS,
             self.now,
             self.now,

@@ -13,13 +13,14 @@ from gateway.domain.appointment import Appointment
 from gateway.domain.codes import Code
 from gateway.domain.decision import Check, Decision, Permit, Refusal
 from gateway.domain.grant import Policy
+from gateway.domain.intents import Meaning
 from gateway.domain.outcome import Accepted, Applied, Outcome, Rejected, Unknown, can_be_seen
 from gateway.domain.rules import decide
 from gateway.flow import records
 from gateway.flow.arrears import Arrears
 from gateway.flow.faults import report
 from gateway.flow.open_writes import OpenWrites
-from gateway.flow.orders import Once, OpenWrite, Order, Permitted
+from gateway.flow.orders import Once, OpenWrite, Order, Permitted, Wish
 from gateway.flow.places import Places, Stand
 from gateway.flow.ports import (
     Acknowledged,
@@ -151,6 +152,7 @@ class Writes:
 
     async def _decide(self, order: Order, sighting: Sighting | None, stand: Stand, *, free: bool) -> Answer | None:
         """Decide, and carry out what is permitted; None where somebody else took the appointment meanwhile."""
+        order = order.beside(sighting)
         judged = self._judge(order, sighting)
         if not free:
             judged = judged.busy()
@@ -166,6 +168,7 @@ class Writes:
     def _judge(self, order: Order, sighting: Sighting | None) -> _Judged:
         policy, now = self.policy(), self.clock()
         seen = sighting.appointment if sighting and same_route(order.customer, policy) else None
+        assert not isinstance(order.command, Wish), "a wish is decided by what it means"
         decision = decide(order.caller.who, order.command, seen, policy, now, order.expected_version)
         return _Judged(decision, policy, now, seen)
 
@@ -234,7 +237,7 @@ class Writes:
         alias = case.permit.grant.hl7_alias
         sender = Sender(order.caller.partner, alias, order.control_id, sent_at, fence)
         answer = await self.upstream.write(
-            order.customer, order.command, case.sighting, deadline - READ_BACK_SHARE * left, sender=sender
+            order.customer, case.command, case.sighting, deadline - READ_BACK_SHARE * left, sender=sender
         )
         since = self.open_writes.ticks()
         match answer:
@@ -243,7 +246,7 @@ class Writes:
                 return Applied(version), after, replace(upstream, status=status, version_after=version)
             case Acknowledged(ack=ack):
                 acknowledged = replace(upstream, status=ack)
-                if not can_be_seen(order.command):
+                if not can_be_seen(case.command):
                     return Accepted(final=True), None, acknowledged
                 outcome, seen, found = await self._read_back(case, acknowledged, since)
                 return (Accepted() if isinstance(outcome, Unknown) else outcome), seen, found
@@ -265,14 +268,14 @@ class Writes:
             report("a read after a write broke off", fault)
             return Unknown(), None, upstream
         order = case.order
-        outcome, told = self.open_writes.judge(order.customer, order.command, case.before, after, since)
+        outcome, told = self.open_writes.judge(order.customer, case.command, case.before, after, since)
         return outcome, after, replace(upstream, **told)
 
     def _told(self, case: Permitted, intent: int, task: Task, upstream: records.Upstream) -> OpenWrite:
         order = case.order
         return OpenWrite(
             task=task,
-            command=order.command,
+            command=case.command,
             before=case.before,
             intent=intent,
             sent_at=self.clock(),
@@ -297,9 +300,9 @@ class Writes:
     async def _record(self, order: Order, policy: Policy, told: records.Record) -> None:
         await self.journal.write(
             {
-                **records.about(order.caller, policy, order.command.operation, order.appointment),
+                **records.about(order.caller, policy, order.operation, order.appointment),
                 **told,
-                "reason": records.reason(order.command),
+                "reason": order.reason,
                 "duration_ms": milliseconds_since(order.caller.received),
             }
         )
@@ -308,7 +311,9 @@ class Writes:
 def _permitted(order: Order, judged: _Judged, sighting: Sighting | None) -> Permitted:
     assert isinstance(judged.decision, Permit), "what was refused does not get here"
     assert sighting is not None, "a permit has seen the appointment"
-    return Permitted(order, judged.policy, judged.decision, sighting, judged.now)
+    assert not isinstance(order.command, Wish), "a wish is decided by what it means"
+    command = order.command.command if isinstance(order.command, Meaning) else order.command
+    return Permitted(order, command, judged.policy, judged.decision, sighting, judged.now)
 
 
 def _own_task(order: Order, stand: Stand) -> str | None:

@@ -11,15 +11,20 @@ from gateway.domain import strict_json
 from gateway.domain.appointment import NHS_NUMBER_SYSTEM, Cancel, Change, Instant, PatientClaim, Write
 from gateway.domain.codes import Code
 from gateway.domain.grant import Coding, Operation
-
-_INSTANT: Final = re.compile(
-    r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
-    r"(\.[0-9]{1,6})?(Z|[+-](0[0-9]|1[0-3]):[0-5][0-9]|[+-]14:00)"
+from gateway.domain.values import (
+    LONGEST,
+    LONGEST_CODE,
+    LONGEST_REASON,
+    LONGEST_SYSTEM,
+    MOST_CODINGS,
+    is_clean,
+    read_instant,
+    why_unfit,
 )
+
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _NHS_NUMBER: Final = re.compile(r"[0-9]{10}")
 _URL: Final = re.compile(r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*)?")
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +37,14 @@ class Misfit:
 
 
 def _clean(text: str) -> str:
-    if not text.strip() or _UNPRINTABLE.search(text):
+    if not is_clean(text):
         raise ValueError("is blank or holds control characters")
     return text
 
 
 def _instant(text: str) -> str:
-    if not _INSTANT.fullmatch(text):
+    if read_instant(text) is None:
         raise ValueError("is not a FHIR instant with seconds and offset")
-    datetime.fromisoformat(text)
     return text
 
 
@@ -66,13 +70,13 @@ class _Datatype(BaseModel):
 
 
 class _Coding(_Datatype):
-    system: Annotated[str, StringConstraints(max_length=200)] = ""
-    code: Annotated[str, StringConstraints(max_length=100)] = ""
+    system: Annotated[str, StringConstraints(max_length=LONGEST_SYSTEM)] = ""
+    code: Annotated[str, StringConstraints(max_length=LONGEST_CODE)] = ""
 
 
 class _Concept(_Datatype):
-    coding: Annotated[list[_Coding], Field(max_length=10)] = []
-    text: Annotated[Text, StringConstraints(max_length=200)] | None = None
+    coding: Annotated[list[_Coding], Field(max_length=MOST_CODINGS)] = []
+    text: Annotated[Text, StringConstraints(max_length=LONGEST_REASON)] | None = None
 
 
 class _Identifier(_Datatype):
@@ -104,7 +108,7 @@ _TYPES: Final = {
     },
 }
 _CHANGES: Final = ("start", "end", "comment", "location", "managementUrl")
-_LONGEST: Final = {"comment": 500, "location": 200}
+_TEXTS: Final = {field.value: field for field in LONGEST}
 
 
 def read_command(operation: Operation, body: bytes, *, patient_required: bool) -> Write | Misfit:
@@ -165,9 +169,9 @@ def _read_parameters(types: dict[str, str], entries: list[strict_json.Value]) ->
             return Misfit(Code.INVALID_PARAMETER, f"{parameter.name} is given more than once.", place)
         if parameter.model_fields_set != {"name", wanted} or getattr(parameter, wanted) is None:
             return Misfit(Code.INVALID_PARAMETER, f"{parameter.name} takes exactly one value, {wanted}.", place)
-        too_long = _too_long(parameter)
-        if too_long:
-            return Misfit(Code.INVALID_PARAMETER, too_long, place)
+        unfit = _why_unfit(parameter)
+        if unfit:
+            return Misfit(Code.INVALID_PARAMETER, unfit, place)
         given[parameter.name] = parameter
     return given
 
@@ -185,15 +189,12 @@ def _misfit(place: str, types: dict[str, str], entry: strict_json.Value, error: 
 _MEMBERS: Final = frozenset({*_Parameter.model_fields, "coding", "system", "code", "text", "value"})
 
 
-def _too_long(parameter: _Parameter) -> str | None:
-    limit = _LONGEST.get(parameter.name)
-    if limit is not None and parameter.valueString is not None and len(parameter.valueString) > limit:
-        return f"{parameter.name} may have at most {limit} characters."
+def _why_unfit(parameter: _Parameter) -> str | None:
+    if parameter.valueString is not None:
+        return why_unfit(_TEXTS[parameter.name], parameter.valueString)
     if parameter.name == "patient" and parameter.valueIdentifier is not None:
         right = parameter.valueIdentifier.system == NHS_NUMBER_SYSTEM
         return None if right else f"patient must be an NHS number of the system {NHS_NUMBER_SYSTEM}."
-    if parameter.name == "location" and parameter.valueString is not None and "\n" in parameter.valueString:
-        return "location is one line."
     return None
 
 

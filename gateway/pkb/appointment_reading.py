@@ -98,6 +98,7 @@ def read_appointment(document: Object, id_: str, etag: str | None, record: Patie
         comment=_text(document, "comment"),
         cancel_reason=_cancel_reason(document),
         locations=tuple(_text(actor, "display") for actor in _actors(document) if is_location(actor, document)),
+        places=tuple(number for number, actor in enumerate(_actors(document)) if is_location(actor, document)),
         identifiers=frozenset(_identifiers(document)),
     )
 

@@ -4,12 +4,12 @@ The `_name` sibling of a replaced value stays too, with its id and extensions (P
 save one that says the value is absent: beside a value that would contradict it.
 """
 
-from datetime import timedelta
 from typing import Final, assert_never
 
 from gateway.domain import strict_json
 from gateway.domain.appointment import Appointment, Cancel, Change, Status, Write
 from gateway.domain.strict_json import Number, Object, Value
+from gateway.domain.values import length
 from gateway.pkb.appointment_reading import is_location
 from gateway.pkb.dialect import R4, Dialect
 
@@ -71,9 +71,7 @@ def _lengthen(new: Object, facts: Appointment, command: Change) -> None:
     end = command.end.at if command.end else facts.end
     if (start, end) == (facts.start, facts.end) or start is None or end is None:
         return
-    # FHIR's positiveInt; a part of a minute at the end does not make another minute.
-    minutes = max(1, (end - start) // timedelta(minutes=1))
-    _put(new, "minutesDuration", Number.of(minutes))
+    _put(new, "minutesDuration", Number.of(length(start, end)))
 
 
 def _move(new: Object, display: str, dialect: Dialect) -> None:
