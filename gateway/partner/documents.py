@@ -8,6 +8,7 @@ from aiohttp import web
 
 from gateway.domain.codes import Code
 from gateway.partner.answers import Answers, Resource, plain_json, resource
+from gateway.partner.headers import Media
 from gateway.partner.keys import ALGORITHMS
 from gateway.partner.search import IDENTIFIER, PATIENT
 from gateway.partner.signing_ring import SigningRing
@@ -74,6 +75,7 @@ class Documents:
             "implementation": {"description": "Appointments of one customer, for its partners", "url": base},
             "fhirVersion": "4.0.1",
             "format": ["application/fhir+json", "json"],
+            "patchFormat": list(Media.JSON_PATCH.value),
             "rest": [
                 {
                     "mode": "server",
@@ -99,8 +101,9 @@ class Documents:
                     "resource": [
                         {
                             "type": "Appointment",
-                            "interaction": [{"code": "read"}, {"code": "search-type"}],
+                            "interaction": [{"code": code} for code in ("read", "update", "patch", "search-type")],
                             "versioning": "versioned-update",
+                            "updateCreate": False,
                             "searchParam": [
                                 {"name": name, "type": kind, "documentation": told}
                                 for name, (kind, told) in _SEARCH.items()

@@ -28,6 +28,8 @@ class Name(StrEnum):
     CHANGE = "change"
     TASK = "task"
     SEARCH = "search"
+    UPDATE = "update"
+    PATCH = "patch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,9 @@ class Match:
 
 
 _READ = frozenset({Operation.READ})
+_EITHER = frozenset({Operation.CHANGE, Operation.CANCEL})
+"""What a PUT or a PATCH may come to; which of them is known once PKB was read."""
+
 _ROOT: Mapping[tuple[str, ...], Mapping[str, Route]] = {
     ("_ping",): {"GET": Route(Name.PING)},
     (".well-known", "jwks.json"): {"GET": Route(Name.JWKS)},
@@ -76,7 +81,11 @@ _CUSTOMER: Mapping[tuple[str, ...], Mapping[str, Route]] = {
     ("Appointment", "_search"): {"POST": Route(Name.SEARCH, "s", _READ, Media.FORM)},
 }
 _RESOURCE: Mapping[tuple[str, ...], Mapping[str, Route]] = {
-    ("Appointment",): {"GET": Route(Name.READ, "r", _READ)},
+    ("Appointment",): {
+        "GET": Route(Name.READ, "r", _READ),
+        "PUT": Route(Name.UPDATE, "u", _EITHER),
+        "PATCH": Route(Name.PATCH, "u", _EITHER, Media.JSON_PATCH),
+    },
     ("Appointment", "$actions"): {"GET": Route(Name.ACTIONS, "r", _READ)},
     ("Appointment", "$cancel"): {"POST": Route(Name.CANCEL, "u", frozenset({Operation.CANCEL}))},
     ("Appointment", "$change"): {"POST": Route(Name.CHANGE, "u", frozenset({Operation.CHANGE}))},

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from gateway.domain.appointment import Write
 from gateway.domain.codes import Code
 from gateway.domain.grant import Operation, Policy
 from gateway.flow import records
 from gateway.flow.gate import Admitted, Barred
-from gateway.flow.orders import Once, Order
+from gateway.flow.orders import Once, Order, Wish
 from gateway.flow.ports import JournalUnavailable
 from gateway.flow.request import Answer, Caller, Refused, Replayed, Shown, Taken, TokenFacts, Unshown
 from gateway.flow.tasks import Task
@@ -23,6 +24,7 @@ from gateway.partner.headers import (
     Preference,
     accepts_fhir,
     content_type_fits,
+    is_idempotency_key,
     fingerprint,
     preference,
     read_if_match,
@@ -32,6 +34,15 @@ from gateway.partner.searchset import bundle, search
 from gateway.partner.table import Match, Name, Route
 from gateway.partner.target import Malformed, read_form
 from gateway.partner.wire import Misfit, read_command
+from gateway.partner.wishes import read_patch, read_resource
+
+
+def _unsupported(media: Media) -> Stop:
+    """Refuse a media type; of a patch tell which one is taken, as RFC 5789, 2.2 asks."""
+    if media is not Media.JSON_PATCH:
+        return Stop(Code.UNSUPPORTED_MEDIA_TYPE)
+    (taken,) = media.value
+    return Stop(Code.UNSUPPORTED_MEDIA_TYPE, f"PATCH takes {taken} only.", headers={"Accept-Patch": taken})
 
 
 @dataclass(slots=True)
@@ -102,7 +113,7 @@ class Visit:
             case Name.TASK:
                 task = await self.desk.looks.task(caller, entered.permit, resource)
                 return await self._told(task, quotas)
-            case Name.CANCEL | Name.CHANGE:
+            case Name.CANCEL | Name.CHANGE | Name.UPDATE | Name.PATCH:
                 return await self._write(caller, entered, resource, quotas)
         raise AssertionError(f"{self.route.name} has no handler")
 
@@ -129,7 +140,7 @@ class Visit:
             raise Stop(Code.NOT_ACCEPTABLE)
         media = self.route.media or (Media.FHIR if self.route.writes else None)
         if media is not None and (head.encoded or not content_type_fits(head.content_type, media)):
-            raise Stop(Code.UNSUPPORTED_MEDIA_TYPE)
+            raise _unsupported(media)
         if head.content_length is not None and head.content_length > self.desk.limits.body:
             raise Stop(Code.BODY_TOO_LARGE, f"At most {self.desk.limits.body} bytes are taken.")
         if self.came.target.query and not self.route.queries:
@@ -137,13 +148,15 @@ class Visit:
 
     async def _write(self, caller: Caller, entered: Admitted, resource: str, quotas: Headers) -> web.StreamResponse:
         head = self.came.head
+        if head.if_match is None and self.route.name in {Name.UPDATE, Name.PATCH}:
+            raise Stop(Code.VERSION_REQUIRED)
         expected = read_if_match(head.if_match) if head.if_match is not None else None
         if isinstance(expected, Malformed):
             raise Stop(Code.INVALID_PARAMETER, f"If-Match: {expected.reason}")
-        (operation,) = self.route.operations
-        required = entered.permit.grant.patient_required
+        if head.idempotency_key is not None and not is_idempotency_key(head.idempotency_key):
+            raise Stop(Code.INVALID_PARAMETER, "Idempotency-Key: 1 to 128 visible ASCII characters are taken.")
         body = await self._body()
-        command = read_command(operation, body, patient_required=required)
+        command = self._command(resource, body, patient_required=entered.permit.grant.patient_required)
         if isinstance(command, Misfit):
             raise Stop(command.code, command.detail, expression=command.expression)
         order = Order(
@@ -158,6 +171,16 @@ class Visit:
         )
         answer = await self.desk.writes.run(order)
         return await self._told(answer, quotas)
+
+    def _command(self, resource: str, body: bytes, *, patient_required: bool) -> Write | Wish | Misfit:
+        match self.route.name:
+            case Name.UPDATE:
+                return read_resource(body, resource, patient_required=patient_required)
+            case Name.PATCH:
+                return read_patch(body, patient_required=patient_required)
+            case _:
+                (operation,) = self.route.operations
+                return read_command(operation, body, patient_required=patient_required)
 
     def _once(self, version: str | None, body: bytes) -> Once | None:
         """Tell a repetition of this request from another one with the same key, where the partner gave a key."""
