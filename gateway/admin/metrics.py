@@ -27,6 +27,7 @@ class Gauges:
 
     open_writes: Callable[[], float]
     in_flight: Callable[[], float]
+    waiting: Callable[[], float]
     audit_healthy: Callable[[], float]
     grants_degraded: Callable[[], float]
     grants_loaded: Callable[[], float]
@@ -50,7 +51,7 @@ class Metrics:
             buckets=BUCKETS,
             registry=self._registry,
         )
-        self._alarms = Counter("pkb_gateway_alarms", "Surprises at PKB", ["event"], registry=self._registry)
+        self._alarms = Counter("pkb_gateway_alarms", "Surprises", ["event"], registry=self._registry)
         self._reloads = Counter(
             "pkb_gateway_grants_reloads", "Readings of a changed grants file", ["result"], registry=self._registry
         )
@@ -61,6 +62,7 @@ class Metrics:
         self._gauge("workers", "Processes that serve", "livesum", lambda: 1.0)
         self._gauge("open_writes", "Writes whose outcome is not final", "livesum", gauges.open_writes)
         self._gauge("in_flight", "Requests under way", "livesum", gauges.in_flight)
+        self._gauge("waiting", "Requests that wait to be let in", "livesum", gauges.waiting)
         self._gauge("audit_healthy", "1 while the audit stream takes records", "livemin", gauges.audit_healthy)
         self._gauge(
             "grants_degraded", "1 while the grants file on disk is not in force", "livemax", gauges.grants_degraded
@@ -90,7 +92,7 @@ class Metrics:
         self._seconds.labels(route).observe(seconds)
 
     def alarm(self, event: str) -> None:
-        """Count a surprise at PKB, such as a write answered with 201."""
+        """Count a surprise, such as a write answered with 201, or keys that cannot be loaded."""
         self._alarms.labels(event).inc()
 
     def reloaded(self, result: str) -> None:

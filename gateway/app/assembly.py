@@ -28,6 +28,7 @@ from gateway.app.writing import WriteSide, write_side
 from gateway.configuration.addresses import is_loopback
 from gateway.configuration.reload import GrantsWatcher
 from gateway.configuration.settings import Settings
+from gateway.domain.codes import Code
 from gateway.domain.pseudonym import Pseudonyms
 from gateway.flow.gate import Gate
 from gateway.flow.rates import RateLimits, Rates, SharedRates
@@ -55,6 +56,9 @@ from gateway.storage.store import Store, open_store
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 SHUTDOWN: Final = 60.0
 """Seconds that requests under way have to end in after SIGTERM."""
+
+BACKLOG: Final = 1024
+"""Connections that may wait to be accepted: a burst that finds no room there waits for a second and more."""
 
 DISK_SHARE: Final = 0.8
 """The part of a request's deadline that a record may wait for the disk."""
@@ -227,7 +231,9 @@ def _assemble(
 
     def observe(seen: Seen) -> None:
         metrics.observe(seen.route, seen.status, seen.code or "", seen.seconds)
-        _log.info("request", **asdict(seen))
+        # Of what is turned away for want of room the metric counts every one; a line for each would cost more of it.
+        if seen.code != Code.OVERLOADED:
+            _log.info("request", **asdict(seen))
 
     api = Api(
         desk=desk,
@@ -262,6 +268,7 @@ async def _open_ports(settings: Settings, gateway: Gateway, metrics: Metrics, st
     gauges = Gauges(
         open_writes=gateway.write_side.open_writes.__len__,
         in_flight=lambda: gateway.api.in_flight,
+        waiting=lambda: float(len(gateway.api.turnstile)),
         audit_healthy=lambda: float(gateway.journal.healthy),
         grants_degraded=lambda: float(gateway.watcher.state.degraded),
         grants_loaded=gateway.watcher.state.loaded_at.timestamp,
@@ -281,8 +288,8 @@ async def _listen(runner: web.AppRunner, host: str, port: int, given: Sequence[i
     """Serve at an address, or on the sockets that a supervisor bound to it."""
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    sites: list[web.BaseSite] = [web.SockSite(runner, each) for each in adopt(given)]
-    for site in sites or [web.TCPSite(runner, host, port)]:
+    sites: list[web.BaseSite] = [web.SockSite(runner, each, backlog=BACKLOG) for each in adopt(given)]
+    for site in sites or [web.TCPSite(runner, host, port, backlog=BACKLOG)]:
         await site.start()
     bound: int = runner.addresses[0][1]
     return bound

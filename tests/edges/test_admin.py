@@ -106,7 +106,7 @@ async def test_what_is_not_there_is_told_in_json() -> None:
 
 def test_metrics_count_by_bounded_names_and_read_gauges_when_asked() -> None:
     metrics = Metrics()
-    metrics.read(Gauges(lambda: 2.0, lambda: 3.0, lambda: 1.0, lambda: 0.0, lambda: 7.0))
+    metrics.read(Gauges(lambda: 2.0, lambda: 3.0, lambda: 4.0, lambda: 1.0, lambda: 0.0, lambda: 7.0))
     metrics.observe("read", 404, "not-found", 0.2)
     metrics.alarm("collateral")
     metrics.reloaded("refused")
