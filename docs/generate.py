@@ -22,10 +22,8 @@ from gateway.domain.grant import Rate
 FOLDER: Final = Path(__file__).resolve().parent
 NOTICE: Final = "<!-- Written by docs/generate.py; run `make docs` instead of editing. -->\n"
 NOT_YET: Final = "Read and checked; without effect in this version."
-NEVER_SENT: Final = frozenset(
-    {Code.REQUEST_IN_PROGRESS, Code.VERSION_REQUIRED, Code.MIXED_INTENT, Code.IDEMPOTENCY_KEY_REUSED}
-)
-"""Codes of requests that this version refuses before they could get there (PUT, PATCH, Idempotency-Key)."""
+NEVER_SENT: Final = frozenset({Code.VERSION_REQUIRED, Code.MIXED_INTENT})
+"""Codes of requests that this version refuses before they could get there (PUT, PATCH)."""
 
 ABOUT: Final[dict[Code, str]] = {
     Code.MALFORMED_REQUEST: (
@@ -34,7 +32,9 @@ ABOUT: Final[dict[Code, str]] = {
     ),
     Code.MALFORMED_JSON: "Also for repeated members, NaN, nesting deeper than 32, a byte order mark, trailing data.",
     Code.INVALID_PARAMETER: "An unknown or repeated parameter, a wrong type or value, a `_cursor` that is not (or no "
-    "longer) yours, a bad `If-Match`, an `Idempotency-Key`.",
+    "longer) yours, a bad `If-Match`, an `Idempotency-Key` that is not 1 to 128 visible ASCII characters.",
+    Code.REQUEST_IN_PROGRESS: "Nothing was done for this one; the answer of the first is given again once it is there.",
+    Code.IDEMPOTENCY_KEY_REUSED: "Method, path, media type, `If-Match` or body differ. Nothing was done.",
     Code.MISSING_PARAMETER: "`reason` for `$cancel`; something to change for `$change`; `patient` and `birthDate` "
     "where the grant requires them; `patient.identifier` or `identifier` of a search.",
     Code.TOKEN_EXPIRED: "All else about the token is good.",

@@ -3,26 +3,33 @@
 import random
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import assert_never
+from typing import Protocol, assert_never
 
 import structlog
 
 from gateway import __version__
-from gateway.app.grants import Registry
 from gateway.configuration.settings import CustomerFhirRoute, Hl7Route, Settings, TokenServer
 from gateway.pkb.aggregated import AggregatedSettings
 from gateway.pkb.credentials import TokenSettings, TokenStyle
 from gateway.pkb.customer_fhir import BoxSettings, CustomerFhir
 from gateway.pkb.hl7_route import Hl7Route as Hl7Upstream
-from gateway.pkb.hl7_route import Hl7Settings
+from gateway.pkb.hl7_route import Hl7Settings, Login
 from gateway.pkb.http import HttpClient
 from gateway.pkb.upstreams import RouteUpstream, Upstreams
 
 _log = structlog.get_logger("pkb_gateway")
 
 
+class Logins(Protocol):
+    """Knows what PKB's HL7 endpoint knows partners by."""
+
+    def hl7_login(self, partner: str) -> Login | None:
+        """Find the login of a partner."""
+        ...
+
+
 async def open_upstreams(
-    settings: Settings, registry: Registry, count: Callable[[str], None], stack: AsyncExitStack
+    settings: Settings, logins: Logins, count: Callable[[str], None], stack: AsyncExitStack
 ) -> Upstreams:
     """Open every route; `count` is told the name of every surprise. Raises ValueError for a route that cannot be."""
     http = await stack.enter_async_context(HttpClient(f"pkb-gateway/{__version__}"))
@@ -30,6 +37,9 @@ async def open_upstreams(
     def alarm(event: str, /, **facts: object) -> None:
         _log.error("upstream alarm", alarm=event, **facts)
         count(event)
+
+    def tell(what: str, /, *, route: str, reason: str, status: int | str | None) -> None:
+        _log.info("upstream trouble", what=what, route=route, reason=reason, status=status)
 
     routes: dict[str, RouteUpstream] = {}
     for name, route in settings.routes.items():
@@ -42,10 +52,10 @@ async def open_upstreams(
                     raise ValueError(f"routes.{name}.read.fhir_version: PKB's aggregated FHIR is R4")
                 read = AggregatedSettings(route.read.base_url, _token(route.read.token), route.read.placer_id_system)
                 hl7 = Hl7Settings(route.url, route.processing_id, read)
-                routes[name] = Hl7Upstream(hl7, http, random.random, registry.hl7_login)
+                routes[name] = Hl7Upstream(hl7, http, random.random, logins.hl7_login)
             case unexpected:
                 assert_never(unexpected)
-    upstreams = Upstreams(routes, settings.limits.per_customer)
+    upstreams = Upstreams(routes, settings.limits.per_customer, tell=tell)
     stack.push_async_callback(upstreams.close)
     return upstreams
 

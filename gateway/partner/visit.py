@@ -24,8 +24,8 @@ from gateway.partner.headers import (
     Preference,
     accepts_fhir,
     content_type_fits,
-    is_idempotency_key,
     fingerprint,
+    is_idempotency_key,
     preference,
     read_if_match,
 )

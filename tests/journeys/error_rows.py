@@ -1,12 +1,13 @@
 """The rows of the error table, each with a request that is answered by it."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from tests.journeys.partner import Client, Reply, comment, in_days, instant, parameters, patient, reason
+from tests.journeys.partner import Client, Reply, comment, in_days, instant, parameters, patient, reason, until
 from tests.journeys.processes import Json
 
 Ask = Callable[[Client], Awaitable[Reply]]
@@ -80,6 +81,23 @@ async def unknown(client: Client) -> Reply:
     return await client.cancel(id_)
 
 
+async def another_body(client: Client) -> Reply:
+    id_ = await client.fresh()
+    once = {"Idempotency-Key": id_}
+    assert (await client.change(id_, comment("one"), headers=once)).status == 200
+    return await client.change(id_, comment("another"), headers=once)
+
+
+async def while_it_runs(client: Client) -> Reply:
+    id_ = await client.fresh()
+    await client.fault("delay", 1000, on="write", count=1)
+    first = asyncio.create_task(client.cancel(id_, headers={"Idempotency-Key": id_}))
+    await until(client.faults_left, lambda left: not left)
+    reply = await client.cancel(id_, headers={"Idempotency-Key": id_})
+    assert (await first).status == 200
+    return reply
+
+
 async def ends_first(client: Client) -> Reply:
     start = datetime.fromisoformat(client.demo("changeable")["start"])
     return await client.change(client.demo("changeable")["id"], instant("end", start - timedelta(hours=1)))
@@ -130,6 +148,7 @@ TABLE = {
     "already-cancelled": (409, "conflict"),
     "not-changeable": (409, "conflict"),
     "appointment-busy": (409, "lock-error"),
+    "request-in-progress": (409, "conflict"),
     "version-conflict": (412, "conflict"),
     "in-the-past": (422, "business-rule"),
     "too-late": (422, "business-rule"),
@@ -140,6 +159,7 @@ TABLE = {
     "end-before-start": (422, "business-rule"),
     "new-time-in-the-past": (422, "business-rule"),
     "outside-change-window": (422, "business-rule"),
+    "idempotency-key-reused": (422, "business-rule"),
     "rate-limited": (429, "throttled"),
     "upstream-refused": (502, "processing"),
     "upstream-invalid": (502, "processing"),
@@ -214,6 +234,11 @@ ROWS = (
     Row("fulfilled", "not-changeable", cancel("fulfilled")),
     Row("did not attend", "not-changeable", cancel("noshow")),
     Row("busy", "appointment-busy", busy, {**SECONDS, "Content-Location": "http.*/airedale/fhir/Task/.+"}),
+    Row("key still at work", "request-in-progress", while_it_runs, {"Retry-After": "1"}),
+    Row("key of another body", "idempotency-key-reused", another_body),
+    Row("empty key", "invalid-parameter", cancel(headers={"Idempotency-Key": ""})),
+    Row("key with a blank", "invalid-parameter", cancel(headers={"Idempotency-Key": "a b"})),
+    Row("key too long", "invalid-parameter", cancel(headers={"Idempotency-Key": "k" * 129})),
     Row("old version", "version-conflict", cancel(headers={"If-Match": 'W/"0"'})),
     Row("over", "in-the-past", cancel("past")),
     Row("in the notice", "too-late", cancel("inside-notice")),

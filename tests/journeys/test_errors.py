@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime, timedelta
 
 import pytest
@@ -15,6 +15,7 @@ from tests.journeys.partner import Client, Reply, parameters, patient, reason
 from tests.journeys.processes import Place, gateway_process
 
 STRICT = 'change = { fields = ["start", "end"], within = "7d" }'
+SEARCH = "/airedale/fhir/Appointment?identifier=https://a.example/x%7C1"
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +64,29 @@ async def test_too_late_tells_the_last_moment(prepared: Place, client: Client) -
     assert last.astimezone(tz=None).timestamp() == datetime.fromisoformat(re.findall(r"\S+Z", told)[0]).timestamp()
 
 
-async def test_an_idempotency_key_is_not_silently_ignored(prepared: Place, client: Client) -> None:
-    id_ = await client.fresh()
-    reply = await client.cancel(id_, headers={"Idempotency-Key": "abc"})
-    assert (reply.status, await client.writes(id_)) == (400, [])
+async def cancel_one(client: Client) -> None:
+    await client.cancel(await client.fresh())
+
+
+@pytest.mark.parametrize(
+    ("ask", "on", "what", "status"),
+    [
+        (lambda client: client.read("none"), "read", "not read", 503),
+        (lambda client: client.ask("GET", SEARCH), "read", "not searched", 403),
+        (cancel_one, "write", "in doubt", 500),
+    ],
+    ids=["read", "search", "write"],
+)
+async def test_the_log_tells_what_pkb_did_not_do_and_why(
+    ask: Callable[[Client], Awaitable[object]], on: str, what: str, status: int, prepared: Place, client: Client
+) -> None:
+    await client.fault("status", status, on=on)
+    await ask(client)
+
+    lines = map(json.loads, (prepared.directory / "gateway.log").read_text(encoding="utf-8").splitlines())
+    told = [line for line in lines if line["event"] == "upstream trouble" and line["what"] == what][-1]
+    assert (told["route"], told["status"]) == ("airedale-box", status)
+    assert told["reason"]
 
 
 def without_ids(reply: Reply) -> tuple[int, bytes, list[tuple[str, str]]]:
