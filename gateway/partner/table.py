@@ -1,7 +1,7 @@
 """The table of routes: what is not in it does not exist. Answers, documents and the CapabilityStatement read it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -30,6 +30,8 @@ class Name(StrEnum):
     SEARCH = "search"
     UPDATE = "update"
     PATCH = "patch"
+    OPENAPI = "openapi"
+    DOCS = "docs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ _ROOT: Mapping[tuple[str, ...], Mapping[str, Route]] = {
     ("_ping",): {"GET": Route(Name.PING)},
     (".well-known", "jwks.json"): {"GET": Route(Name.JWKS)},
     ("oauth2", "token"): {"POST": Route(Name.TOKEN)},
+    ("openapi.json",): {"GET": Route(Name.OPENAPI)},
+    ("docs",): {"GET": Route(Name.DOCS)},
 }
 _CUSTOMER: Mapping[tuple[str, ...], Mapping[str, Route]] = {
     ("metadata",): {"GET": Route(Name.METADATA)},
@@ -106,6 +110,16 @@ def match(segments: tuple[str, ...]) -> Match | None:
         routes = _RESOURCE.get((path[0], *path[2:]))
         return Match(routes, customer, path[1]) if routes is not None else None
     return None
+
+
+def paths() -> Iterator[tuple[str, Mapping[str, Route]]]:
+    """List every path there is, as a template, with its routes by method."""
+    for path, routes in _ROOT.items():
+        yield "/" + "/".join(path), routes
+    for path, routes in _CUSTOMER.items():
+        yield "/".join(("/{customer}/fhir", *path)), routes
+    for (kind, *rest), routes in _RESOURCE.items():
+        yield "/".join(("/{customer}/fhir", kind, "{id}", *rest)), routes
 
 
 def _is_customer(segment: str) -> bool:

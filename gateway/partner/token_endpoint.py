@@ -84,7 +84,7 @@ class TokenRefused:
 
 TokenAnswer = TokenIssued | TokenRefused
 
-_STATUS: Final[Mapping[OAuthError, int]] = {
+STATUSES: Final[Mapping[OAuthError, int]] = {
     OAuthError.INVALID_REQUEST: 400,
     OAuthError.INVALID_CLIENT: 401,
     OAuthError.UNAUTHORIZED_CLIENT: 400,
@@ -216,7 +216,7 @@ def respond(answer: TokenAnswer) -> web.Response:
             }
             return web.json_response(body, headers=headers)
         case TokenRefused(error=error):
-            status = 429 if answer.reason is Slip.RATE else _STATUS[error]
+            status = 429 if answer.reason is Slip.RATE else STATUSES[error]
             if answer.retry_after is not None:
                 headers["Retry-After"] = str(answer.retry_after)
             if status == 401:

@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 import aiohttp
 from yarl import URL
 
+from tests.journeys import contract
 from tests.journeys.processes import Json, Place
 
 REASONS = "http://terminology.hl7.org/CodeSystem/appointment-cancellation-reason"
@@ -130,6 +131,7 @@ class Client:
         async with self.session.request(method, url, headers=sent, data=data, allow_redirects=False) as response:
             raw = await response.read()
             seconds = time.monotonic() - begun
+            contract.hold(method, path, response.status, response.headers, raw)
             return Reply(response.status, response.headers.copy(), raw, request_id, seconds)
 
     async def read(self, appointment: str, *, customer: str = "airedale", **how: Any) -> Reply:

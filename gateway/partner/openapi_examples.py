@@ -1,0 +1,54 @@
+"""Examples for the OpenAPI document: nobody's data, with an NHS number that is set aside for tests."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.domain.appointment import CANCEL_REASON_SYSTEM, NHS_NUMBER_SYSTEM
+
+_APPOINTMENT: Final = {
+    "resourceType": "Appointment",
+    "id": "a1",
+    "meta": {"versionId": "3"},
+    "status": "booked",
+    "description": "Outpatient appointment",
+    "start": "2030-05-14T09:30:00+01:00",
+    "end": "2030-05-14T10:00:00+01:00",
+    "comment": "Please bring your letter.",
+    "participant": [{"actor": {"reference": "Patient/p1"}, "status": "accepted"}],
+}
+_WHO: Final = [
+    {"name": "patient", "valueIdentifier": {"system": NHS_NUMBER_SYSTEM, "value": "9000000009"}},
+    {"name": "birthDate", "valueDate": "1971-02-03"},
+]
+_REASON: Final = {
+    "name": "reason",
+    "valueCodeableConcept": {"coding": [{"system": CANCEL_REASON_SYSTEM, "code": "pat"}]},
+}
+_START: Final = {"name": "start", "valueInstant": "2030-05-16T09:30:00+01:00"}
+_END: Final = {"name": "end", "valueInstant": "2030-05-16T10:00:00+01:00"}
+
+EXAMPLES: Final[Mapping[str, Mapping[str, object]]] = {
+    "CancelParameters": {
+        "cancel": {"value": {"resourceType": "Parameters", "parameter": [_REASON]}},
+        "with the patient proven": {"value": {"resourceType": "Parameters", "parameter": [_REASON, *_WHO]}},
+    },
+    "ChangeParameters": {
+        "move": {"value": {"resourceType": "Parameters", "parameter": [_START, _END]}},
+    },
+    "Appointment": {"booked": {"value": _APPOINTMENT}},
+    "JsonPatch": {
+        "cancel": {
+            "value": [
+                {"op": "replace", "path": "/status", "value": "cancelled"},
+                {
+                    "op": "add",
+                    "path": "/cancelationReason",
+                    "value": {"coding": [{"system": CANCEL_REASON_SYSTEM, "code": "pat"}]},
+                },
+            ]
+        },
+    },
+    "search-form": {
+        "by patient": {"value": {"patient.identifier": f"{NHS_NUMBER_SYSTEM}|9000000009", "date": ["ge2030-01-01"]}},
+    },
+}
