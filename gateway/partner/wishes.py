@@ -78,6 +78,8 @@ def _read(body: bytes, *, patient_required: bool) -> "Value | Misfit":
 def _is_operation(operation: Object) -> bool:
     """Whether an operation is whole; the library finds some of that out only while it is at work."""
     kind = operation.get("op")
+    if not isinstance(kind, str):
+        return False
     if kind in _TAKE_A_VALUE and "value" not in operation:
         return False
     pointers = [operation.get("path"), *([operation.get("from")] if kind in _TAKE_A_SOURCE else [])]
