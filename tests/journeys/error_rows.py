@@ -98,6 +98,15 @@ async def while_it_runs(client: Client) -> Reply:
     return reply
 
 
+async def cancel_and_change(client: Client) -> Reply:
+    id_ = client.demo("changeable")["id"]
+    read = await client.read(id_)
+    both = read.body | {"status": "cancelled", "start": in_days(40).isoformat()}
+    return await client.ask(
+        "PUT", f"/airedale/fhir/Appointment/{id_}", body=both, headers={"If-Match": read.headers["ETag"]}
+    )
+
+
 async def ends_first(client: Client) -> Reply:
     start = datetime.fromisoformat(client.demo("changeable")["start"])
     return await client.change(client.demo("changeable")["id"], instant("end", start - timedelta(hours=1)))
@@ -122,6 +131,7 @@ def body(text: str) -> Ask:
     return lambda client: client.cancel(client.demo("changeable")["id"], data=text.encode())
 
 
+PATCH: dict[str, Any] = {"data": b"[]", "headers": {"Content-Type": "application/json-patch+json"}}
 GOOD = json.dumps(parameters(reason()))
 BEARER = r'Bearer realm="[^"]+"'
 INVALID = BEARER + ', error="invalid_token"'
@@ -150,6 +160,8 @@ TABLE = {
     "appointment-busy": (409, "lock-error"),
     "request-in-progress": (409, "conflict"),
     "version-conflict": (412, "conflict"),
+    "version-required": (428, "required"),
+    "mixed-intent": (422, "business-rule"),
     "in-the-past": (422, "business-rule"),
     "too-late": (422, "business-rule"),
     "not-supported-on-route": (422, "not-supported"),
@@ -215,9 +227,7 @@ ROWS = (
     Row("unknown path", "not-found", ask("GET", "/airedale/fhir/Patient/x")),
     Row("root", "not-found", ask("GET", "/")),
     Row("unknown task", "not-found", ask("GET", "/airedale/fhir/Task/none")),
-    Row("DELETE", "method-not-allowed", ask("DELETE", "/airedale/fhir/Appointment/x"), {"Allow": "GET"}),
-    Row("PUT", "method-not-allowed", ask("PUT", "/airedale/fhir/Appointment/x", body={}), {"Allow": "GET"}),
-    Row("PATCH", "method-not-allowed", ask("PATCH", "/airedale/fhir/Appointment/x", body={}), {"Allow": "GET"}),
+    Row("DELETE", "method-not-allowed", ask("DELETE", "/airedale/fhir/Appointment/x"), {"Allow": "GET, PATCH, PUT"}),
     Row("a search for nobody", "missing-parameter", ask("GET", "/airedale/fhir/Appointment?date=2030")),
     Row("POST Appointment", "method-not-allowed", ask("POST", "/airedale/fhir/Appointment", body={}), {"Allow": "GET"}),
     Row("GET $cancel", "method-not-allowed", ask("GET", "/airedale/fhir/Appointment/x/$cancel"), {"Allow": "POST"}),
@@ -236,6 +246,9 @@ ROWS = (
     Row("busy", "appointment-busy", busy, {**SECONDS, "Content-Location": "http.*/airedale/fhir/Task/.+"}),
     Row("key still at work", "request-in-progress", while_it_runs, {"Retry-After": "1"}),
     Row("key of another body", "idempotency-key-reused", another_body),
+    Row("PUT without a version", "version-required", ask("PUT", "/airedale/fhir/Appointment/x", body={})),
+    Row("PATCH without a version", "version-required", ask("PATCH", "/airedale/fhir/Appointment/x", **PATCH)),
+    Row("cancel and change", "mixed-intent", cancel_and_change),
     Row("empty key", "invalid-parameter", cancel(headers={"Idempotency-Key": ""})),
     Row("key with a blank", "invalid-parameter", cancel(headers={"Idempotency-Key": "a b"})),
     Row("key too long", "invalid-parameter", cancel(headers={"Idempotency-Key": "k" * 129})),
