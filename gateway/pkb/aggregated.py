@@ -24,7 +24,7 @@ from gateway.pkb.appointment_reading import (
 from gateway.pkb.breaker import Breaker, BreakerState
 from gateway.pkb.credentials import Credentials, TokenSettings
 from gateway.pkb.http import HttpClient, checked_url, is_id
-from gateway.pkb.resources import FAIR_SECONDS, Reading, Recent, Resources, guarded
+from gateway.pkb.resources import FAIR_SECONDS, Absences, Reading, Recent, Resources, guarded
 from gateway.pkb.searching import AGGREGATED, Searching
 
 ENCOUNTER_CLASS: Final = f"{PKB}/structuredefinition/encounter-class"
@@ -78,6 +78,7 @@ class Aggregated:
         self._resources = Resources(base_url, http, self._credentials, Pauses(random), self._clock)
         self._breaker = Breaker(self._clock)
         self._people = Recent[_Person](self._clock, PATIENT_SECONDS, PATIENTS_KEPT)
+        self._absences = Absences(self._clock, Recent[bool](self._clock, PATIENT_SECONDS, PATIENTS_KEPT))
         self._searching = Searching(self._resources, self._breaker, AGGREGATED)
 
     @property
@@ -102,8 +103,10 @@ class Aggregated:
         return await self._searching.page(query, reach, place, deadline)
 
     async def _read(self, appointment: str, reading: Reading, *, fresh: bool) -> Sighting | None:
+        asked_at = self._clock()
         answer = await self._resources.get("Appointment", appointment, reading)
         if answer is None:
+            await self._absences.linger(appointment, asked_at, reading.deadline, fresh=fresh)
             return None
         document = read_object(answer.body)
         # First without the patient: a document that is no appointment must not make us ask for a patient.
@@ -111,14 +114,7 @@ class Aggregated:
         patient = one_patient(document)
         person = None if patient is None else await self._person(patient, reading, fresh=fresh)
         record = person.record if person is not None else None
-        facts = read_appointment(document, appointment, answer.etag, record)
-        facts = replace(
-            facts,
-            placer_id=_placer_id(facts, self._placer_id_system),
-            participants=tuple(_participants(document, record)),
-            # S15 carries no reason, so no read ever shows one of ours.
-            reason_shown=False,
-        )
+        facts = read_aggregated(document, appointment, answer.etag, record, self._placer_id_system)
         name = person.name if person is not None else PersonName()
         return Sighting(facts, answer.body, Carried(name, _encounter_class(document), tuple(_specialties(document))))
 
@@ -135,6 +131,20 @@ class Aggregated:
         person = _Person(read_patient(document, id_), _name(document))
         self._people.keep(id_, asked_at, person)
         return person
+
+
+def read_aggregated(
+    document: Object, id_: str, etag: str | None, record: PatientRecord | None, placer_id_system: str
+) -> Appointment:
+    """Tell the facts of an Appointment with those that HL7 needs besides. Raises UpstreamFault."""
+    facts = read_appointment(document, id_, etag, record)
+    return replace(
+        facts,
+        placer_id=_placer_id(facts, placer_id_system),
+        participants=tuple(_participants(document, record)),
+        # S15 carries no reason, so no read ever shows one of ours.
+        reason_shown=False,
+    )
 
 
 def _placer_id(facts: Appointment, system: str) -> str | None:

@@ -1,0 +1,259 @@
+"""`explain`: what would be decided, and every rule that led there."""
+
+import asyncio
+import sys
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import click
+import structlog
+
+from gateway.app.explaining import (
+    Explained,
+    Question,
+    Unusable,
+    bring,
+    explain,
+    explaining,
+    placer_id_system,
+    read_file,
+)
+from gateway.app.grants import grants_reader
+from gateway.cli import tables
+from gateway.configuration.problems import ConfigurationRefused
+from gateway.configuration.settings_file import load_settings
+from gateway.configuration.settings_words import INSECURE_FLAGS
+from gateway.domain.appointment import CANCEL_REASON_SYSTEM, Cancel, Change, Command, Instant, PatientClaim, Read
+from gateway.domain.codes import CATALOGUE
+from gateway.domain.decision import Permit, Refusal
+from gateway.domain.grant import Coding, Operation, Policy
+from gateway.domain.rules import Claimant
+from gateway.flow import records
+from gateway.flow.ports import JournalUnavailable, StateUnavailable, UpstreamFault
+
+REFUSED = 2
+
+
+class _Misunderstood(click.UsageError):
+    exit_code = 1
+
+
+class QuestionVerb(click.Command):
+    """A verb whose status 2 is an answer, so that a question it cannot understand ends with 1."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the command line."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.UsageError as error:
+            raise _Misunderstood(error.message, error.ctx) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What the command line says of the command itself."""
+
+    reason: str | None
+    start: str | None
+    end: str | None
+    comment: str | None
+    location: str | None
+    management_url: str | None
+    patient: str | None
+    birth_date: str | None
+
+    @property
+    def claim(self) -> PatientClaim:
+        born = None if self.birth_date is None else tables.read_day(self.birth_date)
+        return PatientClaim(self.patient, born)
+
+    def command(self, operation: Operation, zone: ZoneInfo) -> Command:
+        """Make the command they tell."""
+        changes = (self.start, self.end, self.location, self.management_url)
+        match operation:
+            case Operation.CANCEL if any(each is not None for each in changes):
+                raise click.ClickException("a cancel has no --start, --end, --location or --management-url")
+            case Operation.CANCEL:
+                codings = () if self.reason is None else (Coding(CANCEL_REASON_SYSTEM, self.reason),)
+                return Cancel(codings, comment=self.comment, claim=self.claim)
+            case Operation.CHANGE if self.reason is None:
+                start, end = (None if each is None else _instant(each, zone) for each in (self.start, self.end))
+                return Change(start, end, self.comment, self.location, self.management_url, self.claim)
+            case Operation.READ if self == _Words(*[None] * 8):
+                return Read()
+        raise click.ClickException(f"some of these options are not for {operation}")
+
+
+def _instant(text: str, zone: ZoneInfo) -> Instant:
+    at = tables.read_time(text, zone)
+    return Instant(at, at.isoformat())
+
+
+@click.command("explain", cls=QuestionVerb)
+@click.option("--partner", required=True, metavar="ID", help="Who would ask.")
+@click.option("--customer", required=True, metavar="ID", help="On whose behalf.")
+@click.option("--operation", required=True, type=click.Choice([each.value for each in Operation]), help="To do what.")
+@click.option("--appointment", type=tables.FILE, help="A FHIR R4 Appointment, or a Bundle of it and its Patient.")
+@click.option("--id", "id_", metavar="ID", help="An appointment to be read from PKB now; needs --by.")
+@click.option("--by", metavar="NAME", help="Who wants to know; goes on record.")
+@click.option("--at", metavar="TIME", help="As if it were that time; else now.")
+@click.option("--reason", metavar="CODE", help="Of a cancel: a code of FHIR's appointment-cancellation-reason.")
+@click.option("--start", metavar="TIME", help="Of a change: the new start.")
+@click.option("--end", metavar="TIME", help="Of a change: the new end.")
+@click.option("--comment", metavar="TEXT", help="Of a change or a cancel.")
+@click.option("--location", metavar="TEXT", help="Of a change.")
+@click.option("--management-url", metavar="URL", help="Of a change.")
+@click.option("--patient", metavar="NUMBER", help="The NHS number that the partner sends.")
+@click.option("--birth-date", metavar="DATE", help="The date of birth that the partner sends.")
+@click.option("--if-match", metavar="VERSION", help="The version that the partner wants to change.")
+@tables.config_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object in place of a table.")
+def explain_command(  # one argument for each option is click's way
+    partner: str,
+    customer: str,
+    operation: str,
+    appointment: Path | None,
+    id_: str | None,
+    by: str | None,
+    at: str | None,
+    if_match: str | None,
+    config: Path,
+    *,
+    as_json: bool,
+    **words: str | None,
+) -> None:
+    """Tell the decision and every check. Status 0: permitted; 2: refused; 1: could not be told."""
+    if (appointment is None) == (id_ is None) or (id_ is None) != (by is None):
+        raise click.ClickException("give either --appointment FILE, or --id ID with --by NAME")
+    asked = _Asked(Claimant(partner, customer), Operation(operation), at, if_match, _Words(**words))
+    if appointment is not None:
+        explained = _from_file(asked, appointment, config)
+    else:
+        assert id_ is not None
+        assert by is not None
+        explained = _live(asked, id_, tables.read_name(by), config)
+    _tell_json(explained) if as_json else _tell(explained)
+    if isinstance(explained.trial.decision, Refusal):
+        raise click.exceptions.Exit(REFUSED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The question as it was typed; times without an offset wait for the customer's zone."""
+
+    who: Claimant
+    operation: Operation
+    at: str | None
+    version: str | None
+    words: _Words
+
+    def question(self, policy: Policy) -> Question:
+        known = policy.customers.get(self.who.customer)
+        zone = known.time_zone if known else ZoneInfo("Europe/London")
+        at = None if self.at is None else tables.read_time(self.at, zone)
+        return Question(self.who, self.words.command(self.operation, zone), at, self.version)
+
+
+def _from_file(asked: _Asked, file: Path, config: Path) -> Explained:
+    settings = tables.settings_without_secrets(config)
+    try:
+        policy = replace(grants_reader(settings), secrets=False, key_files=False).load().policy
+        question = asked.question(policy)
+        body = read_file(file)
+        customer = policy.customers.get(asked.who.customer)
+        claim = question.command.claim
+        brought = bring(body, customer, placer_id_system(settings, customer), claim) if customer else None
+    except ConfigurationRefused as refused:
+        raise tables.refuse(refused.problems) from refused
+    except Unusable as error:
+        raise click.ClickException(f"{file}: {error}") from error
+    return explain(question, policy, brought, datetime.now(UTC))
+
+
+def _live(asked: _Asked, id_: str, by: str, config: Path) -> Explained:
+    # Standard output is the answer's.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    try:
+        settings = load_settings(config, allowed=frozenset(INSECURE_FLAGS))
+
+        async def ask() -> Explained:
+            async with explaining(settings) as opened:
+                question = asked.question(opened.policy())
+                return await opened.live(question, id_, by, settings.limits.deadline.total_seconds())
+
+        return asyncio.run(ask())
+    except ConfigurationRefused as refused:
+        raise tables.refuse(refused.problems) from refused
+    except UpstreamFault as fault:
+        raise click.ClickException(f"PKB could not be read ({fault.code}): {fault.reason}") from fault
+    except (JournalUnavailable, StateUnavailable, OSError, ValueError) as error:
+        raise click.ClickException(f"cannot explain: {error}") from error
+
+
+def _rows(explained: Explained) -> list[tuple[str, str]]:
+    trial = explained.trial
+    rows = [(check.rule, "passed" if check.passed else "FAILED") for check in trial.decision.checks]
+    return rows if trial.unasked is None else [*rows, (trial.unasked, "not asked")]
+
+
+def _notes(explained: Explained) -> list[str]:
+    """Say what else a person has to know to read the decision rightly."""
+    decision, command = explained.trial.decision, explained.question.command
+    notes = [f"the file does not say it, so it is taken for granted that {each}" for each in explained.assumed]
+    if explained.trial.unasked is not None:
+        option = "--reason" if isinstance(command, Cancel) else "--start, --end, --comment, --location"
+        notes.append(f"{explained.trial.unasked} was not asked: say what the command is to do ({option})")
+    needs = decision.grant is not None and decision.grant.patient_required and not isinstance(command, Read)
+    if isinstance(decision, Permit) and needs and not command.claim.complete:
+        notes.append("the grant wants NHS number and date of birth with each request; without them: missing-parameter")
+    return notes
+
+
+def _tell(explained: Explained) -> None:
+    question, decision = explained.question, explained.trial.decision
+    who, operation = question.who, question.command.operation
+    verdict = "permitted" if isinstance(decision, Permit) else f"REFUSED: {decision.audit_code}"
+    click.echo(f"{who.partner} {operation} at {who.customer}, {tables.tell_utc(explained.now)}: {verdict}")
+    if isinstance(decision, Refusal):
+        click.echo(f"the partner is told {decision.code}: {_sentence(decision)}")
+    click.echo(f"grant: {decision.grant.id if decision.grant else 'none'}; grants file: {explained.policy.digest}")
+    tables.show(("rule", "result"), _rows(explained))
+    facts = records.decided(decision, explained.now)["facts"]
+    if isinstance(facts, dict):
+        click.echo("decided on: " + ", ".join(f"{name} {_shown(value)}" for name, value in facts.items()))
+    for note in _notes(explained):
+        click.echo(f"note: {note}")
+
+
+def _sentence(refusal: Refusal) -> str:
+    return " ".join(filter(None, (CATALOGUE[refusal.code].advice, refusal.detail)))
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(map(str, value)) + "]"
+    return "none" if value is None else str(value)
+
+
+def _tell_json(explained: Explained) -> None:
+    question, decision = explained.question, explained.trial.decision
+    seen = explained.appointment
+    tables.echo_json(
+        {
+            "partner": question.who.partner,
+            "customer": question.who.customer,
+            "operation": question.command.operation.value,
+            "appointment": seen.id if seen else None,
+            "version": seen.version if seen else None,
+            **records.decided(decision, explained.now),
+            "told": decision.code.value if isinstance(decision, Refusal) else None,
+            "detail": decision.detail or None if isinstance(decision, Refusal) else None,
+            "not_asked": [explained.trial.unasked] if explained.trial.unasked else [],
+            "assumed": list(explained.assumed),
+            "notes": _notes(explained),
+            "grants_digest": explained.policy.digest,
+        }
+    )
