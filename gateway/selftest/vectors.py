@@ -24,6 +24,14 @@ class Jwt:
     sign: str = "nothing"
 
 
+@dataclass(frozen=True, slots=True)
+class Pkb:
+    """An answer in PKB's place, once, to a request that begins so."""
+
+    begin: str
+    raw: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vector:
     """One attack. Texts hold `@{name}` and `@{text*times}`; bytes above 127 are written as the letters of Latin-1."""
@@ -57,6 +65,10 @@ class Vector:
     """How far a safe gateway lets it come: nothing, reads, writes."""
     records: int = 1
     """Audit records that it leaves."""
+    pkb: tuple[Pkb, ...] = ()
+    """What PKB answers in turn, where that is the attack."""
+    never: tuple[str, ...] = ()
+    """Texts that must not reach PKB, besides the mark of all attacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +102,8 @@ def _vector(told: Mapping[str, Any]) -> Vector:
         raise ValueError(f"{given.get('name')}: {', '.join(sorted(unknown))} is no key of a vector")
     given["expect"] = tuple(_listed(given["expect"]))
     given["headers"] = tuple(given.get("headers", ()))
+    given["never"] = tuple(given.get("never", ()))
+    given["pkb"] = tuple(Pkb(**each) for each in given.get("pkb", ()))
     if "jwt" in given:
         given["jwt"] = Jwt(**given["jwt"])
     for each in given["expect"]:

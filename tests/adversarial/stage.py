@@ -11,6 +11,8 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
+import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,7 +27,7 @@ from gateway.partner.keys import read_signing_keys
 from gateway.selftest.judging import MARK, complaints
 from gateway.selftest.sending import Heard, send, wire
 from gateway.selftest.sending import Place as Aim
-from gateway.selftest.vectors import Vector
+from gateway.selftest.vectors import Vector, filled
 from gateway.selftest.words import es256, sign, words
 from tests.adversarial.relay import Relay
 from tests.journeys.processes import EVERYTHING, START_SECONDS, Json, Place, free_port
@@ -121,18 +123,25 @@ class Target:
 
 async def attack(target: Target, vector: Vector) -> tuple[Heard, list[str]]:
     """Send a vector to a gateway; gives what came back and everything that is wrong with it."""
+    wrong: list[str] = []
     target.records(), target.logged()
     before, writes = len(target.relay.heard), _writes(target.relay.heard)
     aim = target.aim
+    target.relay.script[:] = [
+        (filled(each.begin, aim.words), filled(each.raw, aim.words).encode()) for each in vector.pkb
+    ]
     heard = await send(vector, aim)
-    wrong = list(complaints(vector, heard))
+    if target.relay.script:
+        wrong.append("PKB was not asked as often as it was to be")
+        target.relay.script.clear()
+    wrong += complaints(vector, heard)
     records = await _settled(target, vector.records)
     sent = bytes(target.relay.heard[before:])
     if vector.reaches == "nothing" and sent:
         wrong.append(f"{len(sent)} bytes reached PKB")
     if vector.reaches != "writes" and _writes(target.relay.heard) != writes:
         wrong.append("PKB was written to")
-    if MARK.encode() in sent:
+    if any(filled(each, aim.words).encode() in sent for each in (MARK, *vector.never)):
         wrong.append("what was sent reached PKB")
     wrong += _about_records(vector, records, heard)
     if MARK.encode() in target.logged():
@@ -164,11 +173,14 @@ def _about_records(vector: Vector, records: list[Json], heard: Heard) -> list[st
     wrong = []
     if len(records) != vector.records:
         wrong.append(f"{len(records)} audit records: {[each.get('code') or each['event'] for each in records]}")
+    if {each.get("client") for each in records} - {"127.0.0.1"}:
+        wrong.append(f"the records say that {[each.get('client') for each in records]} called")
     if MARK in json.dumps(records):
         wrong.append("the audit repeats what was sent")
     if heard.answers and heard.answers[0].status >= 400 and records:
-        code, told = heard.answers[0].code, records[0].get("code")
-        if told != code:
+        code, told = heard.answers[0].code, records[-1].get("code")
+        # The caller must not learn which of its reasons a not-found has; the audit says it.
+        if told != code and (code, told) != ("not-found", "patient-mismatch"):
             wrong.append(f"the record says {told}, the answer {code}")
         if records[0]["request_id"] != heard.answers[0].header("X-Request-Id"):
             wrong.append("the record is of another request")
@@ -225,6 +237,20 @@ def _settings(sandbox: Place, name: str, ports: tuple[int, int], relay: int, mor
     return f"{text.replace(pkb, f'127.0.0.1:{relay}')}\n{more}\n"
 
 
+def _copy(place: Place, appointment: str) -> str:
+    """PKB's copy of an appointment, as text."""
+    with urllib.request.urlopen(f"{place.told['pkb_control_url']}/appointments/airedale/{appointment}") as answer:
+        return str(answer.read().decode())
+
+
+def _claim(place: Place, appointment: str) -> str:
+    """The parameters that say whose appointment it is."""
+    told = next(each for each in place.told["appointments"] if each["id"] == appointment)
+    system, _, value = told["patient_identifier"].partition("|")
+    patient = {"name": "patient", "valueIdentifier": {"system": system, "value": value}}
+    return ",".join(json.dumps(each) for each in (patient, {"name": "birthDate", "valueDate": told["birth_date"]}))
+
+
 def _words(place: Place, host: str) -> Mapping[str, str]:
     pem = (place.directory / "keys" / "tokens.pem").read_text(encoding="ascii")
     key: Any = read_signing_keys(pem).public_jwks()["keys"]
@@ -232,7 +258,8 @@ def _words(place: Place, host: str) -> Mapping[str, str]:
     told = dict(words(host, place.gateway_url, key[0], token, datetime.now(UTC)))
     claims = {**json.loads(told["claims"]), "sub": "swiftbook"}
     scenarios = {f"{each['customer']}-{each['scenario']}": each["id"] for each in reversed(place.told["appointments"])}
-    nhs = next(each for each in place.told["appointments"] if each["id"] == scenarios["airedale-changeable"])
+    settings = tomllib.loads(Path(place.told["config_file"]).read_text(encoding="utf-8"))
+    copy = _copy(place, scenarios["airedale-changeable"])
     return {
         **told,
         "customer": "airedale",
@@ -246,7 +273,11 @@ def _words(place: Place, host: str) -> Mapping[str, str]:
         "late": scenarios["airedale-inside-notice"],
         "partner": "swiftbook",
         "claims": json.dumps(claims),
-        "patient": nhs["patient_identifier"],
+        "claim": _claim(place, scenarios["bradford-changeable"]),
+        "box": urlsplit(settings["routes"]["airedale-box"]["base_url"]).path,
+        "copy": copy,
+        "copy-length": str(len(copy.encode())),
+        "access": token,
         "read-only": "Bearer " + place.token("swiftbook", "system/Appointment.r"),
         "viewonly": "Bearer " + place.token("viewonly"),
         "cardiolink": "Bearer " + place.token("cardiolink"),
