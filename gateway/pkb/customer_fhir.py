@@ -22,7 +22,17 @@ from gateway.pkb.breaker import Attempt, Breaker, BreakerOpen, BreakerState
 from gateway.pkb.credentials import Credentials, TokenSettings
 from gateway.pkb.dialect import R4, Dialect
 from gateway.pkb.http import Answer, HttpClient, HttpFault, NotConnected, checked_url, is_id, resource_url
-from gateway.pkb.resources import FAIR_SECONDS, MEDIA_TYPE, Reading, Recent, Resources, blames, guarded, speaks_against
+from gateway.pkb.resources import (
+    FAIR_SECONDS,
+    MEDIA_TYPE,
+    Absences,
+    Reading,
+    Recent,
+    Resources,
+    blames,
+    guarded,
+    speaks_against,
+)
 from gateway.pkb.searching import R4_BOX, STU3_BOX, Searching
 from gateway.pkb.stu3 import STU3, STU3_WITHOUT_REASON
 
@@ -85,6 +95,7 @@ class CustomerFhir:
         self._resources = Resources(self._base_url, http, self._credentials, Pauses(random), self._clock)
         self._breaker = Breaker(self._clock)
         self._patients = Recent[PatientRecord](self._clock, PATIENT_SECONDS, PATIENTS_KEPT)
+        self._absences = Absences(self._clock, Recent[bool](self._clock, PATIENT_SECONDS, PATIENTS_KEPT))
         filters = R4_BOX if settings.fhir_version == "R4" else STU3_BOX
         self._searching = Searching(self._resources, self._breaker, filters, self._dialect.as_r4)
 
@@ -131,8 +142,10 @@ class CustomerFhir:
             return NotSent("breaker open")
 
     async def _read(self, appointment: str, reading: Reading, *, fresh: bool) -> Sighting | None:
+        asked_at = self._clock()
         answer = await self._resources.get("Appointment", appointment, reading)
         if answer is None:
+            await self._absences.linger(appointment, asked_at, reading.deadline, fresh=fresh)
             return None
         document = read_object(answer.body)
         told = self._dialect.as_r4(document)

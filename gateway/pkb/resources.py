@@ -111,6 +111,26 @@ class Recent(Generic[Kept]):
             self._held.popitem(last=False)
 
 
+@dataclass(slots=True)
+class Absences:
+    """Lets what is not there take as long as what is hidden, whose patient is read as well.
+
+    Otherwise many writes to one id, which wait for each other's turn, would add up to a difference that no rounding of
+    the answer's time hides; so would one read of a slow PKB. Like a patient, an absence is known for a while.
+    """
+
+    clock: Callable[[], float]
+    known: Recent[bool]
+
+    async def linger(self, id_: str, asked_at: float, deadline: float, *, fresh: bool) -> None:
+        """Wait as long again as was waited since `asked_at`."""
+        now = self.clock()
+        if fresh or not self.known.get(id_):
+            await asyncio.sleep(max(0.0, min(now - asked_at, deadline - now)))
+            self.known.forget(id_)
+            self.known.keep(id_, now, True)
+
+
 async def guarded(breaker: Breaker, read: Callable[[], Awaitable[Kept]], *, fair: bool) -> Kept:
     """Read where the breaker lets us, and tell it what came of it. Raises UpstreamFault."""
     try:
