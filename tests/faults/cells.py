@@ -143,9 +143,8 @@ class Run:
 
     async def _all_ended(self) -> None:
         """Wait until every intent has its end."""
-        last = time.monotonic() + PATIENCE
-        while not await self._has_ended() and time.monotonic() < last:
-            await asyncio.sleep(0.05)
+        with contextlib.suppress(AssertionError):
+            await until(self._has_ended, bool, PATIENCE)
 
     async def _pkb_fails(self) -> None:
         node = await self.stage.start("a", **self._environment())
