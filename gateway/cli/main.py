@@ -7,6 +7,7 @@ from gateway.cli.audit import audit
 from gateway.cli.block import block, unblock
 from gateway.cli.check import check
 from gateway.cli.explain import explain_command
+from gateway.cli.grants import grants
 from gateway.cli.sandbox import sandbox
 from gateway.cli.serve import serve
 from gateway.cli.tasks import tasks
@@ -19,5 +20,5 @@ def main() -> None:
     """Let appointment partners read, change and cancel appointments in PKB, exactly as far as customers granted it."""
 
 
-for _verb in (serve, sandbox, check, explain_command, token, block, unblock, tasks, audit):
+for _verb in (serve, sandbox, check, explain_command, grants, token, block, unblock, tasks, audit):
     main.add_command(_verb)
