@@ -34,6 +34,10 @@ def _always(_: Route) -> bool:
     return True
 
 
+def _writes(route: Route) -> bool:
+    return route.writes
+
+
 def _fhir(route: Route) -> bool:
     return route.name is not Name.TOKEN
 
@@ -46,17 +50,8 @@ def _of_customer(route: Route) -> bool:
     return _guarded(route) or route.name in {Name.METADATA, Name.SMART_CONFIGURATION}
 
 
-def _some_operations(route: Route) -> bool:
-    # A grant covers at least one operation, so that none fails where any will do.
-    return _guarded(route) and route.operations != frozenset(Operation)
-
-
 def _reads_pkb(route: Route) -> bool:
     return _guarded(route) and route.name is not Name.TASK
-
-
-def _writes(route: Route) -> bool:
-    return route.writes
 
 
 def _cancels(route: Route) -> bool:
@@ -74,7 +69,8 @@ STEPS: Final = (
     Step((Code.TOKEN_MISSING, Code.TOKEN_EXPIRED, Code.TOKEN_INVALID), _guarded),
     Step((Code.PARTNER_SUSPENDED, Code.RATE_LIMITED, Code.SCOPE_INSUFFICIENT), _guarded),
     Step((Code.NO_GRANT, Code.GRANT_NOT_YET_VALID, Code.GRANT_EXPIRED), _guarded),
-    Step((Code.OPERATION_NOT_GRANTED,), _some_operations),
+    # No grant is without `read`.
+    Step((Code.OPERATION_NOT_GRANTED,), _writes),
     Step((Code.NOT_ACCEPTABLE,), lambda route: _guarded(route) or route.name is Name.METADATA),
     Step((Code.UNSUPPORTED_MEDIA_TYPE, Code.REQUEST_TIMEOUT), has_body),
     Step((Code.BODY_TOO_LARGE,), _guarded),

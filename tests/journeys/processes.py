@@ -105,9 +105,11 @@ def sandbox_process(directory: Path) -> Iterator[Sandbox]:
 
 
 @contextlib.contextmanager
-def gateway_process(place: Place, name: str, settings: str = "", audit: str = "") -> Iterator[Place]:
+def gateway_process(
+    place: Place, name: str, settings: str = "", audit: str = "", module: str = "gateway"
+) -> Iterator[Place]:
     """Run one more gateway on a sandbox's files, with settings of its own added."""
-    with started_gateway(place, name, settings, audit) as (further, process):
+    with started_gateway(place, name, settings, audit, module) as (further, process):
         try:
             yield further
         finally:
@@ -117,13 +119,13 @@ def gateway_process(place: Place, name: str, settings: str = "", audit: str = ""
 
 @contextlib.contextmanager
 def started_gateway(
-    place: Place, name: str, settings: str = "", audit: str = ""
+    place: Place, name: str, settings: str = "", audit: str = "", module: str = "gateway"
 ) -> Iterator[tuple[Place, subprocess.Popen[bytes]]]:
     """Start one more gateway, for a caller that ends the process itself; `name` is its audit folder too."""
     port, admin_port = free_port(), free_port()
     config = place.directory / f"{name}.toml"
     config.write_text(_further_settings(place, name, (port, admin_port), settings, audit), encoding="utf-8")
-    command = [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
+    command = [sys.executable, "-m", module, "serve", "--config", str(config)]
     log = config.with_suffix(".log")
     with log.open("ab") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
         try:
