@@ -35,6 +35,7 @@ from gateway.flow.rates import RateLimits, Rates, SharedRates
 from gateway.flow.search import Searches
 from gateway.partner.access_tokens import AccessTokens, TokenPress
 from gateway.partner.answers import Answers
+from gateway.partner.callers import Callers, networks
 from gateway.partner.cursors import Cursors
 from gateway.partner.desk import Desk, EdgeLimits
 from gateway.partner.documents import Documents
@@ -259,7 +260,8 @@ async def _open_ports(settings: Settings, gateway: Gateway, metrics: Metrics, st
         _log.error("fault", request_id=request_id, peer=peer, exc_info=error)
         return gateway.api.faulted(request_id, peer)
 
-    edge = HttpEdge(gateway.api.malformed, on_fault, new_id, HttpLimits(shutdown=SHUTDOWN))
+    callers = Callers(networks(settings.listen.trusted_proxies))
+    edge = HttpEdge(gateway.api.malformed, on_fault, new_id, HttpLimits(shutdown=SHUTDOWN), callers)
     given = Handover.read(os.environ) or Handover(0, (), ())
     listen, admin = settings.listen, settings.admin
     runner = partner_runner(app, edge)

@@ -8,6 +8,8 @@ from urllib.parse import SplitResult, urlsplit
 from gateway.configuration.words import echo, text
 
 _HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:]{2,45}")
+_MAPPED: Final = ipaddress.IPv6Network("::ffff:0:0/96")
+"""All of IPv4, written as IPv6."""
 
 
 def is_loopback(host: str) -> bool:
@@ -66,6 +68,6 @@ def network(value: object) -> str:
         found = ipaddress.ip_network(written)
     except ValueError:
         raise ValueError(f'{echo(written)} is not an IP address or a network such as "10.1.2.0/24"') from None
-    if found.prefixlen == 0:
+    if found.prefixlen == 0 or (isinstance(found, ipaddress.IPv6Network) and _MAPPED.subnet_of(found)):
         raise ValueError("this trusts the whole internet to say who is calling; name your proxies")
     return str(found)

@@ -2,15 +2,16 @@
 
 import asyncio
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, HttpProcessingError, LineTooLong
-from aiohttp.web_protocol import RequestPayloadError
+from aiohttp.web_protocol import ERROR, RequestPayloadError
 
-from gateway.partner.headers import MOST_HEADERS, Head
-from gateway.partner.target import Malformed, Target
+from gateway.partner.callers import plain
+from gateway.partner.headers import MOST_HEADERS, Head, read_head
+from gateway.partner.target import Malformed, Target, read_target
 
 
 @dataclass(slots=True)
@@ -20,6 +21,7 @@ class Arrival:
     request_id: str
     correlation_id: str | None
     peer: str
+    """The caller's address: the other end of the socket, or what a trusted proxy says it is."""
     target: Target
     head: Head
     awaits_continue: bool = False
@@ -45,6 +47,7 @@ class Gone:
 Body = bytes | TooLarge | TimedOut | Malformed | Gone
 
 ARRIVAL: Final = web.RequestKey("arrival", Arrival)
+CALLER: Final = web.RequestKey("caller", str)
 
 
 def arrival(request: web.BaseRequest) -> Arrival:
@@ -54,12 +57,24 @@ def arrival(request: web.BaseRequest) -> Arrival:
 
 def connection_peer(request: web.BaseRequest) -> str:
     """The address at the other end of the socket; no header can change it. Empty on a Unix socket."""
-    try:
-        address = ip_address(request.remote or "")
-    except ValueError:
-        return ""
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return str(mapped or address)
+    return plain(request.remote or "")
+
+
+def examine(message: RawRequestMessage) -> tuple[Target, Head] | Malformed:
+    """Prove what a parser took for a request; everything that is wrong before a route is known."""
+    if message is ERROR:
+        return Malformed("The request could not be read.")
+    if message.version not in {HttpVersion10, HttpVersion11}:
+        return Malformed("The HTTP version is neither 1.1 nor 1.0.")
+    if message.method == hdrs.METH_CONNECT:
+        return Malformed("The method CONNECT is not accepted; this server is no general proxy.")
+    if message.chunked and message.version == HttpVersion10:
+        return Malformed("HTTP/1.0 knows no transfer coding; send Content-Length.")
+    head = read_head(message.raw_headers)
+    if isinstance(head, Malformed):
+        return head
+    target = read_target(message.path, head.host)
+    return target if isinstance(target, Malformed) else (target, head)
 
 
 def is_early(request: web.BaseRequest) -> bool:

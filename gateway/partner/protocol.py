@@ -11,7 +11,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage, StreamWriter
+from aiohttp.http import HttpVersion11, RawRequestMessage, StreamWriter
 from aiohttp.http_exceptions import BadHttpMethod
 from aiohttp.http_parser import HttpRequestParserPy
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
@@ -19,10 +19,11 @@ from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError, _Er
 from aiohttp.web_server import Server
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from gateway.partner.arrival import ARRIVAL, Arrival, connection_peer, is_early, reason_of
+from gateway.partner.arrival import ARRIVAL, CALLER, Arrival, connection_peer, examine, is_early, reason_of
+from gateway.partner.callers import NOBODY_BETWEEN, Callers
 from gateway.partner.connections import Connections, most_connections
-from gateway.partner.headers import MOST_HEADERS, Head, correlation_id, read_head, request_id
-from gateway.partner.target import Malformed, Target, read_target
+from gateway.partner.headers import MOST_HEADERS, correlation_id, request_id
+from gateway.partner.target import Malformed
 
 MEDIA_TYPE: Final = "application/fhir+json"
 
@@ -64,6 +65,7 @@ class HttpEdge:
     on_fault: OnFault
     new_id: Callable[[], str]
     limits: HttpLimits = HttpLimits()
+    callers: Callers = NOBODY_BETWEEN
 
 
 _REFUSED: Final = web.RequestKey("refused", Malformed)
@@ -251,7 +253,7 @@ class PartnerProtocol(RequestHandler):
     def refuse(self, request: web.BaseRequest, malformed: Malformed) -> web.Response:
         """The one answer to bytes that are no request."""
         self._refused = True
-        body = self._edge.on_malformed(malformed.reason, _request_id(request), connection_peer(request))
+        body = self._edge.on_malformed(malformed.reason, _request_id(request), request[CALLER])
         return web.Response(status=400, body=body, content_type=MEDIA_TYPE)
 
     def handle_error(
@@ -264,7 +266,7 @@ class PartnerProtocol(RequestHandler):
         """What got out of a handler is a fault of ours, whatever aiohttp calls it."""
         if request.writer.output_size > 0:
             raise ConnectionError("an answer was begun; the connection closes in the middle of it")
-        body = self._edge.on_fault(exc, _request_id(request), connection_peer(request))
+        body = self._edge.on_fault(exc, _request_id(request), request[CALLER])
         answer = web.Response(status=500, body=body, content_type=MEDIA_TYPE)
         answer.force_close()
         return answer
@@ -329,11 +331,12 @@ class PartnerServer(Server):
         task: "asyncio.Task[None]",
     ) -> web.BaseRequest:
         lines = () if message is ERROR else message.raw_headers
-        proven = _examine(message)
+        proven = examine(message)
         writer = AnswerWriter(protocol, request_id(lines, self._edge.new_id), correlation_id(lines))
         if isinstance(proven, Malformed):
             bare = ERROR._replace(method=message.method, version=HttpVersion11)
             request = self._inner.request_factory(bare, payload, protocol, writer, task)
+            request[CALLER] = self._edge.callers.caller(connection_peer(request), lines)
             request[_REFUSED] = proven
             return request
         target, head = proven
@@ -342,10 +345,11 @@ class PartnerServer(Server):
         plain.popall(hdrs.EXPECT, None)
         message = message._replace(headers=CIMultiDictProxy(plain))
         request = self._inner.request_factory(message, payload, protocol, writer, task)
+        request[CALLER] = self._edge.callers.caller(connection_peer(request), lines)
         request[ARRIVAL] = Arrival(
             request_id=writer.request_id,
             correlation_id=writer.correlation_id,
-            peer=connection_peer(request),
+            peer=request[CALLER],
             target=target,
             head=head,
             awaits_continue=head.expects_continue and message.version == HttpVersion11,
@@ -360,22 +364,6 @@ class PartnerServer(Server):
             return await self._inner.request_handler(request)
         assert isinstance(request.protocol, PartnerProtocol)
         return request.protocol.refuse(request, malformed)
-
-
-def _examine(message: RawRequestMessage) -> tuple[Target, Head] | Malformed:
-    if message is ERROR:
-        return Malformed("The request could not be read.")
-    if message.version not in {HttpVersion10, HttpVersion11}:
-        return Malformed("The HTTP version is neither 1.1 nor 1.0.")
-    if message.method == hdrs.METH_CONNECT:
-        return Malformed("The method CONNECT is not accepted; this server is no general proxy.")
-    if message.chunked and message.version == HttpVersion10:
-        return Malformed("HTTP/1.0 knows no transfer coding; send Content-Length.")
-    head = read_head(message.raw_headers)
-    if isinstance(head, Malformed):
-        return head
-    target = read_target(message.path, head.host)
-    return target if isinstance(target, Malformed) else (target, head)
 
 
 def _request_id(request: web.BaseRequest) -> str:

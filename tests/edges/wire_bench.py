@@ -10,6 +10,7 @@ from itertools import count
 from aiohttp import web
 
 from gateway.partner.arrival import Gone, TimedOut, TooLarge, arrival, connection_peer, read_body
+from gateway.partner.callers import NOBODY_BETWEEN, Callers
 from gateway.partner.protocol import HttpEdge, HttpLimits, partner_runner
 from gateway.partner.target import Malformed
 
@@ -76,7 +77,7 @@ class WireBench:
                 self.handled.append("slow is done")
             case _:
                 pass
-        return web.json_response({"peer": connection_peer(request), "id": came.request_id})
+        return web.json_response({"peer": came.peer, "id": came.request_id})
 
     async def echo(self, request: web.Request) -> web.Response:
         deadline = asyncio.get_running_loop().time() + self.body_seconds
@@ -94,11 +95,11 @@ class WireBench:
 
 
 @asynccontextmanager
-async def serving(limits: HttpLimits = QUICK) -> AsyncIterator[WireBench]:
+async def serving(limits: HttpLimits = QUICK, callers: Callers = NOBODY_BETWEEN) -> AsyncIterator[WireBench]:
     bench, numbers = WireBench(), count(1)
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", bench.handle)
-    edge = HttpEdge(bench.on_malformed, bench.on_fault, lambda: f"new-{next(numbers)}", limits)
+    edge = HttpEdge(bench.on_malformed, bench.on_fault, lambda: f"new-{next(numbers)}", limits, callers)
     runner = partner_runner(app, edge)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
