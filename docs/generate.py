@@ -22,8 +22,8 @@ from gateway.domain.grant import Rate
 FOLDER: Final = Path(__file__).resolve().parent
 NOTICE: Final = "<!-- Written by docs/generate.py; run `make docs` instead of editing. -->\n"
 NOT_YET: Final = "Read and checked; without effect in this version."
-NEVER_SENT: Final = frozenset({Code.VERSION_REQUIRED, Code.MIXED_INTENT})
-"""Codes of requests that this version refuses before they could get there (PUT, PATCH)."""
+NEVER_SENT: Final[frozenset[Code]] = frozenset()
+"""Codes that no request can get in this version."""
 
 ABOUT: Final[dict[Code, str]] = {
     Code.MALFORMED_REQUEST: (
@@ -46,16 +46,19 @@ ABOUT: Final[dict[Code, str]] = {
         "specialties, or another patient's. All are answered alike, after the same waiting time. A path that does not "
         "exist has this code too."
     ),
-    Code.METHOD_NOT_ALLOWED: "`PUT` and `PATCH` are answered so in this version.",
+    Code.VERSION_REQUIRED: "`PUT` and `PATCH` need it; for `$cancel` and `$change` it is optional.",
+    Code.MIXED_INTENT: "A `PUT` or `PATCH` that sets `status` to `cancelled` and moves the appointment too.",
     Code.NOT_CHANGEABLE: "Only `booked`, `pending`, `proposed` and `waitlist` with a start can be changed.",
     Code.APPOINTMENT_BUSY: "With `Content-Location` where the Task of the other write is your own. A write that "
     "PKB only accepted holds its appointment too.",
-    Code.VERSION_CONFLICT: "`If-Match` names an older version, or PKB's copy changed while this write was under way.",
+    Code.VERSION_CONFLICT: "`If-Match` names an older version, or PKB's copy changed while this write was under way; "
+    "also a `test` of a `PATCH` that does not hold.",
     Code.IN_THE_PAST: "An appointment that starts at this very moment is in the past.",
     Code.TOO_LATE: "The diagnostics give the last moment. Exactly at it is in time.",
     Code.NOT_SUPPORTED_ON_ROUTE: "`managementUrl` on a `customer-fhir` route; on an `hl7` route what a message cannot "
     "say, see [hl7.md](hl7.md#what-cannot-be-said).",
-    Code.FIELD_NOT_CHANGEABLE: "Also `location` where the appointment has several.",
+    Code.FIELD_NOT_CHANGEABLE: "Also `location` where the appointment has several; in a `PUT` or `PATCH` every element "
+    "that differs from PKB's copy and is none of those, by its path.",
     Code.REASON_NOT_ALLOWED: (
         "Exactly one coding of `http://terminology.hl7.org/CodeSystem/appointment-cancellation-reason` is needed; "
         "text alone is not enough."
