@@ -96,6 +96,10 @@ class Meaning:
         """Name the operation it comes to, where that is one."""
         return None if self.mixed or len(self.operations) != 1 else self.command.operation
 
+    def meets(self, code: Code) -> bool:
+        """Whether nothing stands against it that is told by this code."""
+        return self.unmet is None or self.unmet.code is not code
+
     @property
     def detail(self) -> str:
         """Say in our own words what stands against it."""
