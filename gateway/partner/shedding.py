@@ -6,18 +6,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 GRACE: Final = 1.0
 """Seconds for which requests may queue without a pause before any is refused: a burst is no overload."""
 
-PLACES: Final = 8
-"""Requests that may wait once the queue has stood for longer than that."""
-
-PATIENCE: Final = 1.0
-"""Seconds after which one that still waits gives way to a newcomer."""
+PLACES: Final = 64
+"""Requests that may wait for as long as it takes: callers who each wait for their answer before they ask again, and who
+are no more than that, are never turned away, however slow the machine."""
 
 CALM: Final = 1.0
 """Seconds without a refusal after which the overload is over; a queue that is empty for a moment does not end it."""
@@ -25,12 +22,6 @@ CALM: Final = 1.0
 TRIPS: Final = 2
 """How often a round goes to the other thread and back. A request takes some twenty such steps, so ten or so work at
 a time: enough to keep the process busy, few enough that none is late."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiter:
-    since: float
-    told: asyncio.Future[bool]
 
 
 class Rounds:
@@ -70,7 +61,7 @@ class Turnstile:
     ) -> None:
         self._clock = clock
         self._soon = soon or Rounds()
-        self._waiting: deque[_Waiter] = deque()
+        self._waiting: deque[asyncio.Future[bool]] = deque()
         self._standing: float | None = None
         """Since when somebody has been waiting at every moment."""
         self._refused = -math.inf
@@ -85,7 +76,8 @@ class Turnstile:
     def overloaded(self) -> bool:
         """Whether more came than could be let in, for longer than a burst lasts."""
         now = self._clock()
-        return now - self._refused < CALM or (self._standing is not None and now - self._standing > GRACE)
+        standing = self._standing is not None and now - self._standing > GRACE
+        return now - self._refused < CALM or (standing and len(self._waiting) > PLACES)
 
     async def enter(self) -> bool:
         """Wait to be let in. False: turned away, because newer requests took the places."""
@@ -94,33 +86,30 @@ class Turnstile:
             self._soon(self._turn)
             return True
         now = self._clock()
-        waiter = _Waiter(now, asyncio.get_running_loop().create_future())
+        told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if self._standing is None:
             self._standing = now
-        self._waiting.append(waiter)
+        self._waiting.append(told)
         self._make_room(now)
-        return await waiter.told
+        return await told
 
     def _make_room(self, now: float) -> None:
-        """Turn the oldest away: its caller gives up soonest, and a queue served in order makes everybody late."""
-        oldest = self._waiting[0]
-        if self.overloaded and (len(self._waiting) > PLACES or now - oldest.since > PATIENCE):
-            self._waiting.popleft()
+        """Turn the oldest away: their callers give up soonest, and a queue served in order makes everybody late."""
+        while len(self._waiting) > PLACES and self.overloaded:
             self._refused = now
-            _tell(oldest, let_in=False)
+            _tell(self._waiting.popleft(), let_in=False)
 
     def _turn(self) -> None:
         if not self._waiting:
             self._turning = False
             return
-        newest_first = len(self._waiting) > PLACES or self.overloaded
-        waiter = self._waiting.pop() if newest_first else self._waiting.popleft()
+        told = self._waiting.pop() if self.overloaded else self._waiting.popleft()
         if not self._waiting:
             self._standing = None
-        _tell(waiter, let_in=True)
+        _tell(told, let_in=True)
         self._soon(self._turn)
 
 
-def _tell(waiter: _Waiter, *, let_in: bool) -> None:
-    if not waiter.told.done():  # it is, where the server cancelled the request
-        waiter.told.set_result(let_in)
+def _tell(told: asyncio.Future[bool], *, let_in: bool) -> None:
+    if not told.done():  # it is, where the server cancelled the request
+        told.set_result(let_in)
