@@ -1,12 +1,12 @@
 """What was decided, and every check that led there."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
 from gateway.domain.codes import Code
-from gateway.domain.grant import Field, Grant
+from gateway.domain.grant import Field, Grant, Policy
 
 
 class PatientMatch(StrEnum):
@@ -41,12 +41,22 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class Shadow:
+    """What a shadow grant would have decided in place of what is in force. It changes no answer."""
+
+    grant: str | None
+    code: str | None
+    """None: it would have permitted it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Permit:
     """The operation may go ahead under this grant."""
 
     grant: Grant
     checks: tuple[Check, ...]
     facts: Facts | None = None
+    shadow: Shadow | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +73,7 @@ class Refusal:
     """What the audit stream is told, where a partner must not learn the difference."""
     detail: str = ""
     """A sentence for the partner about this very request, made of ids, dates and field names only."""
+    shadow: Shadow | None = field(default=None, compare=False)
 
     @property
     def audit_code(self) -> str:
@@ -73,6 +84,16 @@ class Refusal:
 Decision = Permit | Refusal
 
 
+def with_shadow(policy: Policy, customer: str, partner: str, decide: Callable[[Policy], Decision]) -> Decision:
+    """Decide under what is in force, and note what the shadow grants of these two would have made of it."""
+    decision, tried = decide(policy), policy.tried_out(customer, partner)
+    if tried is None:
+        return decision
+    other = decide(tried)
+    code = other.audit_code if isinstance(other, Refusal) else None
+    return replace(decision, shadow=Shadow(other.grant.id if other.grant else None, code))
+
+
 def summary(decision: Decision) -> Mapping[str, object]:
     """Tell a decision in the words of the audit stream."""
     return {
@@ -80,4 +101,13 @@ def summary(decision: Decision) -> Mapping[str, object]:
         "code": decision.audit_code if isinstance(decision, Refusal) else None,
         "grant": decision.grant.id if decision.grant else None,
         "checks": [[check.rule, check.passed] for check in decision.checks],
+        "shadow": _told(decision.shadow) if decision.shadow else None,
+    }
+
+
+def _told(shadow: Shadow) -> Mapping[str, object]:
+    return {
+        "grant": shadow.grant,
+        "decision": "refuse" if shadow.code else "permit",
+        "code": shadow.code,
     }

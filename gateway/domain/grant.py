@@ -3,7 +3,7 @@
 import copy
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
@@ -162,6 +162,7 @@ class Policy:
     blocks: frozenset[Block] = frozenset()
     _held: Mapping[tuple[str, str], tuple[Grant, ...]] = field(init=False, repr=False, compare=False)
     _shadows: Mapping[tuple[str, str], tuple[Grant, ...]] = field(init=False, repr=False, compare=False)
+    _tried: Mapping[tuple[str, str], tuple[Grant, ...]] = field(init=False, repr=False, compare=False)
     _sources: Mapping[tuple[str, str], Customer] = field(init=False, repr=False, compare=False)
     _organisations: Mapping[str, tuple[Customer, ...]] = field(init=False, repr=False, compare=False)
 
@@ -171,6 +172,7 @@ class Policy:
         put = object.__setattr__
         put(self, "_held", _by_pair(grant for grant in self.grants if not grant.shadow))
         put(self, "_shadows", _by_pair(grant for grant in self.grants if grant.shadow))
+        put(self, "_tried", _by_pair(replace(grant, shadow=False) for grant in self.grants if grant.shadow))
         put(self, "_sources", _by_source(self.customers.values()))
         on_route: dict[str, tuple[Customer, ...]] = {}
         for customer in self.customers.values():
@@ -195,6 +197,18 @@ class Policy:
     def shadows(self, customer: str, partner: str) -> tuple[Grant, ...]:
         """Give the grants that are only tried out."""
         return self._shadows.get((customer, partner), ())
+
+    def tried_out(self, customer: str, partner: str) -> Self | None:
+        """Give the policy as if these two had their shadow grants and no others; None where they have none.
+
+        It is good for deciding about these two only.
+        """
+        if (customer, partner) not in self._tried:
+            return None
+        other = copy.copy(self)
+        object.__setattr__(other, "_held", self._tried)
+        object.__setattr__(other, "_tried", {})
+        return other
 
     def named(self, route: Route, source: str) -> Customer | None:
         """Find the one customer that PKB calls `source` on this route; a name shared by two is nobody's."""

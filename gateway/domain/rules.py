@@ -21,8 +21,8 @@ from gateway.domain.appointment import (
     Status,
 )
 from gateway.domain.codes import Code
-from gateway.domain.decision import Check, Decision, Facts, PatientMatch, Permit, Refusal
-from gateway.domain.grant import FIELDS_BY_ROUTE, Coding, Customer, Field, Grant, Operation, Policy, RouteKind
+from gateway.domain.decision import Check, Decision, Facts, PatientMatch, Permit, Refusal, with_shadow
+from gateway.domain.grant import FIELDS_BY_ROUTE, Customer, Field, Grant, Operation, Policy, RouteKind
 from gateway.domain.hl7_limits import Unsayable, unsayable
 from gateway.domain.intents import EITHER, NOTHING, Meaning
 from gateway.domain.ownership import owners
@@ -186,15 +186,10 @@ def _meaning(case: Case) -> Meaning:
     return case.meaning or NOTHING
 
 
-def _meets(case: Case, code: Code) -> bool:
-    unmet = _meaning(case).unmet
-    return unmet is None or unmet.code is not code
-
-
 # Asked only where the partner sent what the appointment is to look like instead of what to do.
 INTENT: tuple[Rule, ...] = (
-    Rule("tests-hold", Code.VERSION_CONFLICT, lambda c: _meets(c, Code.VERSION_CONFLICT)),
-    Rule("values-fit", Code.INVALID_PARAMETER, lambda c: _meets(c, Code.INVALID_PARAMETER)),
+    Rule("tests-hold", Code.VERSION_CONFLICT, lambda c: _meaning(c).meets(Code.VERSION_CONFLICT)),
+    Rule("values-fit", Code.INVALID_PARAMETER, lambda c: _meaning(c).meets(Code.INVALID_PARAMETER)),
     Rule("one-intent", Code.MIXED_INTENT, lambda c: not _meaning(c).mixed),
     Rule(
         "intent-granted",
@@ -218,6 +213,10 @@ class Claimant:
 
 def admit(who: Claimant, operations: frozenset[Operation], policy: Policy, now: datetime) -> Decision:
     """Decide what can be decided before PKB is read: partner, grant, its time, and any one of the operations."""
+    return with_shadow(policy, who.customer, who.partner, lambda known: _admit(who, operations, known, now))
+
+
+def _admit(who: Claimant, operations: frozenset[Operation], policy: Policy, now: datetime) -> Decision:
     checks: list[Check] = []
 
     def passes(rule: str, passed: bool) -> bool:  # noqa: FBT001 - the answer to the question is a boolean
@@ -267,10 +266,14 @@ def decide(
 ) -> Decision:
     """Decide a command against PKB's copy. Pure: the same arguments, the same verdict, in next year's audit too."""
     operations = EITHER if isinstance(command, Meaning) else frozenset({command.operation})
-    admitted = admit(who, operations, policy, now)
-    if isinstance(admitted, Refusal):
-        return admitted
-    return weigh(admitted, who, command, appointment, policy, now, expected_version)
+
+    def under(known: Policy) -> Decision:
+        admitted = _admit(who, operations, known, now)
+        if isinstance(admitted, Refusal):
+            return admitted
+        return weigh(admitted, who, command, appointment, known, now, expected_version)
+
+    return with_shadow(policy, who.customer, who.partner, under)
 
 
 def weigh(
@@ -348,22 +351,17 @@ def _differences(change: Change, appointment: Appointment) -> frozenset[Field]:
 
 
 def _facts(case: Case) -> Facts:
-    appointment = case.appointment
-    command = case.command
+    appointment, command = case.appointment, case.command
     return Facts(
         owner=case.owner,
         status=appointment.status.value,
         start=appointment.start,
         labels=tuple(sorted(appointment.labels)),
-        specialties=tuple(sorted(_written(coding) for coding in appointment.specialties)),
+        specialties=tuple(sorted(f"{each.system}|{each.code}" for each in appointment.specialties)),
         fields=tuple(sorted(command.fields)) if isinstance(command, Change) else (),
         new_start=_new_start(case),
         patient=match_patient(command.claim, appointment.patient),
     )
-
-
-def _written(coding: Coding) -> str:
-    return f"{coding.system}|{coding.code}"
 
 
 def explain(rule: Rule, case: Case) -> str:
@@ -381,8 +379,9 @@ def explain(rule: Rule, case: Case) -> str:
 
 def _explain_route(case: Case) -> str:
     if isinstance(case.command, Change) and not _fields_on_route(case):
-        beyond = case.command.fields - FIELDS_BY_ROUTE[case.customer.route.kind]
-        return _list_fields("Not possible on this route", beyond)
+        return _list_fields(
+            "Not possible on this route", case.command.fields - FIELDS_BY_ROUTE[case.customer.route.kind]
+        )
     return str(_why_unsayable(case) or "")
 
 

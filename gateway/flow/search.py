@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -101,7 +101,7 @@ class Searches:
         shows = judge(caller.who, query, policy, now)
         hits = tuple(hit for hit in gathered.hits if shows(hit)) if same_route(customer, policy) else ()
         readable = Check("hits-readable", passed=gathered.unreadable == 0)
-        seen = Permit(decision.grant, (*decision.checks, readable))
+        seen = replace(decision, checks=(*decision.checks, readable))
         told = {"event": "search", **records.decided(seen, now), "patient": self._patient(customer, query, hits)}
         await self._record(caller, policy, told)
         return Found(hits, gathered.following, policy.digest)

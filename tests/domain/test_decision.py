@@ -1,6 +1,7 @@
 """What a decision carries: every check, the facts it saw, and the words for the audit stream."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,8 +15,8 @@ from gateway.domain.appointment import (
 )
 from gateway.domain.codes import Code
 from gateway.domain.decision import Facts, PatientMatch, Permit, Refusal, summary
-from gateway.domain.grant import Field
-from gateway.domain.rules import allowed_fields, allowed_reasons
+from gateway.domain.grant import Field, Operation
+from gateway.domain.rules import Claimant, admit, allowed_fields, allowed_reasons, decide
 from tests.domain.verdicts import END, GATE, REACH, START, WRITE, asked, verdict
 from tests.makers import (
     CARDIOLOGY,
@@ -27,11 +28,14 @@ from tests.makers import (
     NOW,
     PARTNERS,
     SEXUAL_HEALTH,
+    WHO,
+    appointment,
     cancel,
     grant,
     instant,
     move,
     owned_by,
+    policy,
 )
 
 
@@ -118,6 +122,7 @@ def test_a_permit_in_the_words_of_the_audit_stream() -> None:
         "code": None,
         "grant": "airedale-swiftbook",
         "checks": [[name, True] for name in GATE + REACH],
+        "shadow": None,
     }
 
 
@@ -127,6 +132,51 @@ def test_a_refusal_in_the_words_of_the_audit_stream() -> None:
         "code": "no-grant",
         "grant": None,
         "checks": [["partner-active", True], ["granted", False]],
+        "shadow": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("terms", "told"),
+    [
+        pytest.param({}, {"grant": "try", "decision": "permit", "code": None}, id="one that permits"),
+        pytest.param(
+            {"privacy_labels": frozenset({"MENTAL_HEALTH"})},
+            {"grant": "try", "decision": "refuse", "code": "not-found"},
+            id="one that reaches something else",
+        ),
+        pytest.param(
+            {"operations": frozenset({Operation.READ})},
+            {"grant": "try", "decision": "refuse", "code": "operation-not-granted"},
+            id="one that does not let cancel",
+        ),
+    ],
+)
+def test_a_shadow_grant_is_told_beside_and_changes_nothing(terms: dict[str, Any], told: dict[str, Any]) -> None:
+    alone = decide(WHO, cancel(), appointment(), policy(), NOW)
+    beside = decide(WHO, cancel(), appointment(), policy(grant(), grant(id="try", shadow=True, **terms)), NOW)
+
+    assert beside == alone
+    assert summary(beside) == {**summary(alone), "shadow": told}
+
+
+def test_the_gate_tells_of_shadows_too_and_of_nobody_elses() -> None:
+    tried = policy(grant(id="try", shadow=True))
+    refused = admit(WHO, frozenset({Operation.READ}), tried, NOW)
+    assert (summary(refused)["code"], summary(refused)["shadow"]) == (
+        "no-grant",
+        {"grant": "try", "decision": "permit", "code": None},
+    )
+    other = admit(Claimant("cardiolink", "airedale"), frozenset({Operation.READ}), tried, NOW)
+    assert summary(other)["shadow"] is None
+
+
+def test_a_block_outweighs_a_shadow_grant_as_it_would_a_real_one() -> None:
+    tried = policy(grant(id="try", shadow=True)).with_blocks(frozenset({("swiftbook", "airedale")}))
+    assert summary(admit(WHO, frozenset({Operation.READ}), tried, NOW))["shadow"] == {
+        "grant": None,
+        "decision": "refuse",
+        "code": "no-grant",
     }
 
 
