@@ -81,12 +81,19 @@ MEANINGS: Final[dict[str, str]] = {
     "state.url": "Where used assertions and Tasks are kept: `sqlite:///path/to/state.db`, or a reference to such an "
     "address. PostgreSQL is read and checked, and refused at the start in this version.",
     "state.keep": "How long ended Tasks are kept; at least 24h.",
-    "listen.host": "Address to listen on for partners. Put a proxy with your certificate in front.",
+    "listen.host": "Address to listen on for partners. Put a proxy with your certificate in front, or set "
+    "`listen.tls`.",
     "listen.port": "Port for partners; 0 picks a free one.",
     "listen.workers": "Processes that serve; 1 to 64. A dead one is replaced. See "
     "[operations.md](operations.md#workers).",
-    "listen.trusted_proxies": f"Proxies whose word about the caller's address is believed. {NOT_YET} The audit's "
-    "`client` is the address that connected, behind a proxy the proxy's.",
+    "listen.trusted_proxies": "Proxies (addresses or networks) whose word about the caller's address is believed: the "
+    "nearest hop in `Forwarded` or `X-Forwarded-For` that is none of them is the audit's `client`, and has the budget "
+    "of a stranger. Where both headers come and differ, neither is believed. From anybody else both are ignored.",
+    "listen.tls.certificate": "Certificate with its chain, PEM, as a reference. With `key`, partners are served TLS 1.2 "
+    "and 1.3 without a proxy. Both files are followed: see [operations.md](operations.md#tls).",
+    "listen.tls.key": "The private key to it, PEM without a passphrase.",
+    "listen.tls.client_ca": "Authorities (PEM). Only clients with a certificate of one of them may connect; tokens are "
+    "asked for all the same.",
     "admin.host": "Address of the admin side. Off the loopback it needs `operators`.",
     "admin.port": "Port of the admin side; 0 picks a free one.",
     "admin.hosts": "Names by which the admin side may be asked (`Host` header), besides its own address.",
@@ -265,6 +272,9 @@ def _plain(hint: Any) -> Any:
     """The type without its annotations and without None."""
     while typing.get_origin(hint) is typing.Annotated:
         hint = typing.get_args(hint)[0]
+    if isinstance(hint, types.UnionType) and type(None) in typing.get_args(hint):
+        (present,) = (each for each in typing.get_args(hint) if each is not type(None))
+        return _plain(present)
     return hint
 
 

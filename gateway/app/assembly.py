@@ -20,9 +20,10 @@ from gateway import RELEASED, __version__
 from gateway.admin.metrics import Gauges, Metrics
 from gateway.admin.server import Admin, Readiness
 from gateway.app.blocks import follow_blocks
+from gateway.app.certificate import Certificate, open_certificate
 from gateway.app.grants import Registry, utc_now, watch_grants
 from gateway.app.keys import Keys, foreign_issuers, open_keys
-from gateway.app.ports import Handover, adopt, tell_supervisor
+from gateway.app.ports import Handover, adopt, bind, tell_supervisor
 from gateway.app.upstreams import open_upstreams
 from gateway.app.writing import WriteSide, write_side
 from gateway.configuration.addresses import is_loopback
@@ -45,6 +46,7 @@ from gateway.partner.keys import (
 )
 from gateway.partner.protocol import HttpEdge, HttpLimits, partner_runner
 from gateway.partner.routes import Api, Seen
+from gateway.partner.tls import secure_site
 from gateway.partner.token_endpoint import TokenEndpoint
 from gateway.pkb.upstreams import Upstreams
 from gateway.storage.blocks import Blocks as KeptBlocks
@@ -93,6 +95,7 @@ class Gateway:
     store: Store
     write_side: WriteSide
     keys: Keys
+    certificate: Certificate | None = None
     partner_port: int = 0
     admin_port: int = 0
 
@@ -106,7 +109,8 @@ class Gateway:
             "serving": not self.api.draining,
         }
         degraded = ("grants",) if self.watcher.state.degraded else ()
-        return Readiness(checks, (*degraded, *self.keys.degraded))
+        shown = self.certificate.degraded if self.certificate else ()
+        return Readiness(checks, (*degraded, *self.keys.degraded, *shown))
 
     def reload_now(self) -> None:
         """Look at the grants file and at every key that may have changed."""
@@ -138,6 +142,7 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         registry = Registry(watcher, keys.urls, settings.public_url, blocks)
         upstreams = await open_upstreams(settings, registry, metrics.alarm, stack)
         gateway = _assemble(settings, registry, keys, journal, store, upstreams, metrics)
+        gateway.certificate = await open_certificate(settings.listen.tls, utc_now, metrics.alarm, stack)
         # What an earlier process left is taken up before anything new can touch its appointments.
         await gateway.write_side.begin(stack)
         watching = asyncio.create_task(watcher.run())
@@ -265,7 +270,7 @@ async def _open_ports(settings: Settings, gateway: Gateway, metrics: Metrics, st
     given = Handover.read(os.environ) or Handover(0, (), ())
     listen, admin = settings.listen, settings.admin
     runner = partner_runner(app, edge)
-    gateway.partner_port = await _listen(runner, listen.host, listen.port, given.partner, stack)
+    gateway.partner_port = await _listen(runner, listen.host, listen.port, given.partner, stack, gateway.certificate)
 
     gauges = Gauges(
         open_writes=gateway.write_side.open_writes.__len__,
@@ -286,12 +291,23 @@ async def _open_ports(settings: Settings, gateway: Gateway, metrics: Metrics, st
     gateway.admin_port = await _listen(runner, admin.host, admin.port, given.admin, stack)
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int, given: Sequence[int], stack: AsyncExitStack) -> int:
+async def _listen(
+    runner: web.AppRunner,
+    host: str,
+    port: int,
+    given: Sequence[int],
+    stack: AsyncExitStack,
+    certificate: Certificate | None = None,
+) -> int:
     """Serve at an address, or on the sockets that a supervisor bound to it."""
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    sites: list[web.BaseSite] = [web.SockSite(runner, each, backlog=BACKLOG) for each in adopt(given)]
-    for site in sites or [web.TCPSite(runner, host, port, backlog=BACKLOG)]:
+    if certificate is not None:
+        sockets = adopt(given) or await bind(host, port)
+        sites: list[web.BaseSite] = [secure_site(runner, each, certificate.context) for each in sockets]
+    else:
+        sites = [web.SockSite(runner, each) for each in adopt(given)]
+    for site in sites or [web.TCPSite(runner, host, port)]:
         await site.start()
     bound: int = runner.addresses[0][1]
     return bound

@@ -54,6 +54,17 @@ class StateSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TlsSettings:
+    """The gateway's own TLS towards partners."""
+
+    __pydantic_config__: ClassVar = _STRICT
+    certificate: SecretReference
+    key: SecretReference
+    client_ca: SecretReference | None = None
+    """None: every client may connect."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListenSettings:
     """The side towards partners."""
 
@@ -62,6 +73,8 @@ class ListenSettings:
     port: Port = 8080
     workers: Annotated[Whole, Field(ge=1, le=64)] = 1
     trusted_proxies: tuple[Annotated[str, *leaf(addresses.network)], ...] = ()
+    tls: TlsSettings | None = None
+    """None: plain http, for a proxy in front."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -193,6 +193,13 @@ class Authority:
     def trust(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self.file)
 
+    def pair(
+        self, name: str = "127.0.0.1", valid: tuple[timedelta, timedelta] = (-DAY, 30 * DAY)
+    ) -> tuple[bytes, bytes]:
+        """A certificate for this name and the key to it, as PEM."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        return _certificate(key, name, valid, self).public_bytes(Encoding.PEM), _key(key)
+
     def server(
         self,
         name: str = "127.0.0.1",
