@@ -97,7 +97,7 @@ async def test_a_flood_of_strangers_is_counted_exactly_and_harms_nobody(
     assert +codes == found
     # On a machine that is busy otherwise, some may be turned away before anybody looks for their token.
     assert (+codes).keys() <= {"token-missing", "overloaded"}
-    assert len({each["client"] for each in counts}) == ADDRESSES // 250
+    assert len({each["client"] for each in counts} - {"127.0.0.0/24"}) == ADDRESSES // 250
     assert 20 <= recorded <= 20 * (took + 2)
     assert shed <= 0.02 * len(busy)
     assert p99(busy) < 1.0
