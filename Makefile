@@ -69,8 +69,9 @@ overload: $(TOOLS) ## three times what the gateway can do, for a minute
 soak: $(TOOLS) ## ten minutes of traffic while grants, keys and PKB's health change
 	$(BIN)/python -m bench.soak
 
-schemas: $(TOOLS) ## write the JSON Schemas of the TOML files
+schemas: $(TOOLS) ## write the JSON Schemas of the TOML files, and the SQL that makes a new request store
 	$(BIN)/python -m gateway.configuration.schemas
+	$(BIN)/python -m gateway.storage.schema
 
 docs: $(TOOLS) ## write docs/errors.md and docs/settings.md from the code
 	$(BIN)/python docs/generate.py

@@ -48,6 +48,11 @@ def test_the_last_step_is_the_one_that_this_release_looks_for() -> None:
     assert [step.revision for step in steps.walk_revisions()][::-1] == ["0001", "0002", "0003", "0004"]
 
 
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_what_makes_a_new_store_is_what_the_steps_write(dialect: str) -> None:
+    assert schema._from_nothing(dialect) == schema.written(None, dialect)
+
+
 async def test_many_may_come_first(url: str) -> None:
     opened = await asyncio.gather(*(open_store(url, f"chain-{number}", KEEP) for number in range(6)))
     assert len(await opened[0].peers()) == 5
