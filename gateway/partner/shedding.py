@@ -16,6 +16,9 @@ PLACES: Final = 64
 """Requests that may wait for as long as it takes: callers who each wait for their answer before they ask again, and who
 are no more than that, are never turned away, however slow the machine."""
 
+PATIENCE: Final = 0.5
+"""Seconds after which one that still waits is turned away, in an overload: what came since is served first."""
+
 CALM: Final = 1.0
 """Seconds without a refusal after which the overload is over; a queue that is empty for a moment does not end it."""
 
@@ -61,7 +64,7 @@ class Turnstile:
     ) -> None:
         self._clock = clock
         self._soon = soon or Rounds()
-        self._waiting: deque[asyncio.Future[bool]] = deque()
+        self._waiting: deque[tuple[float, asyncio.Future[bool]]] = deque()
         self._standing: float | None = None
         """Since when somebody has been waiting at every moment."""
         self._refused = -math.inf
@@ -89,21 +92,21 @@ class Turnstile:
         told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if self._standing is None:
             self._standing = now
-        self._waiting.append(told)
+        self._waiting.append((now, told))
         self._make_room(now)
         return await told
 
     def _make_room(self, now: float) -> None:
         """Turn the oldest away: their callers give up soonest, and a queue served in order makes everybody late."""
-        while len(self._waiting) > PLACES and self.overloaded:
+        while self.overloaded and (len(self._waiting) > PLACES or now - self._waiting[0][0] > PATIENCE):
             self._refused = now
-            _tell(self._waiting.popleft(), let_in=False)
+            _tell(self._waiting.popleft()[1], let_in=False)
 
     def _turn(self) -> None:
         if not self._waiting:
             self._turning = False
             return
-        told = self._waiting.pop() if self.overloaded else self._waiting.popleft()
+        _, told = self._waiting.pop() if self.overloaded else self._waiting.popleft()
         if not self._waiting:
             self._standing = None
         _tell(told, let_in=True)

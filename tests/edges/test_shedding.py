@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gateway.partner.shedding import CALM, GRACE, PLACES, Rounds, Turnstile
+from gateway.partner.shedding import CALM, GRACE, PATIENCE, PLACES, Rounds, Turnstile
 
 
 @dataclass
@@ -41,11 +41,12 @@ class Bench:
 
 
 async def crowded() -> Bench:
-    """A turnstile at which more than may have been waiting for too long: 0 is inside, one more than PLACES wait."""
+    """A turnstile at which more than may have been waiting for too long, the last ones not for long."""
     bench = Bench()
-    await bench.come(*range(PLACES + 2))
+    await bench.come(0, -1)
     bench.now += GRACE + 0.01
-    assert bench.turnstile.overloaded
+    await bench.come(*range(1, PLACES + 1))
+    assert (bench.away, bench.turnstile.overloaded) == ([-1], True)
     return bench
 
 
@@ -86,7 +87,15 @@ async def test_a_burst_is_let_in_whole_however_large_it_is() -> None:
 async def test_who_waited_longest_gives_way_to_a_newcomer_once_the_queue_stands() -> None:
     bench = await crowded()
     await bench.come(100)
-    assert (bench.away, len(bench.turnstile)) == ([1, 2], PLACES)
+    assert (bench.away, len(bench.turnstile)) == ([-1, 1], PLACES)
+
+
+async def test_who_waited_too_long_gives_way_in_an_overload_although_there_are_places() -> None:
+    bench = await crowded()
+    await bench.round(PLACES - 2)
+    bench.now += PATIENCE + 0.01
+    await bench.come(100)
+    assert (bench.away, len(bench.turnstile)) == ([-1, 1, 2], 1)
 
 
 async def test_nobody_gives_way_before_the_queue_stood_for_long_enough() -> None:
@@ -117,24 +126,25 @@ async def test_the_newest_is_let_in_first_once_the_queue_stands() -> None:
 
 async def test_an_empty_queue_ends_the_overload() -> None:
     bench = await crowded()
-    await bench.round(PLACES + 1)
-    assert (len(bench.turnstile), bench.turnstile.overloaded, bench.away) == (0, False, [])
+    bench.now += CALM
+    await bench.round(PLACES)
+    assert (len(bench.turnstile), bench.turnstile.overloaded, bench.away) == (0, False, [-1])
     await bench.come(*range(200, 200 + PLACES + 2))
-    assert bench.away == []
+    assert bench.away == [-1]
 
 
 async def test_after_a_refusal_the_overload_lasts_for_a_while_although_the_queue_was_empty() -> None:
     bench = await crowded()
     await bench.come(100)
     await bench.round(PLACES + 1)
-    assert (bench.away, len(bench.turnstile), bench.turnstile.overloaded) == ([1, 2], 0, True)
+    assert (bench.away, len(bench.turnstile), bench.turnstile.overloaded) == ([-1, 1], 0, True)
     bench.now += CALM - 0.02
     await bench.come(*range(200, 200 + PLACES + 2))
-    assert bench.away == [1, 2, 201]
+    assert bench.away == [-1, 1, 201]
     await bench.round(PLACES + 2)
     bench.now += CALM
     await bench.come(*range(300, 300 + PLACES + 2))
-    assert (bench.away, bench.turnstile.overloaded) == ([1, 2, 201], False)
+    assert (bench.away, bench.turnstile.overloaded) == ([-1, 1, 201], False)
 
 
 async def test_the_queue_that_was_empty_for_a_moment_counts_as_new() -> None:
