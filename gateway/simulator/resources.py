@@ -105,7 +105,7 @@ def appointment_identifier(booking: Booking) -> dict[str, str]:
 
 
 def appointment(booking: Booking, now: datetime) -> Resource:
-    """Every second one has `minutesDuration`; two of three name one place."""
+    """Every second one has `minutesDuration`; two of three name one place; every fourth is strange."""
     code, display = booking.specialty
     resource: Resource = {
         "resourceType": "Appointment",
@@ -120,29 +120,35 @@ def appointment(booking: Booking, now: datetime) -> Resource:
         "contained": [
             {"resourceType": "HealthcareService", "id": "booking-office", "name": "Booking office", "active": True}
         ],
-        "extension": [
-            _contact(),
-            {"url": "https://pas.example/fhir/tariff-weight", "valueDecimal": Number("1.10")},
-        ],
+        "extension": [_contact()],
         "identifier": [appointment_identifier(booking)],
         "status": booking.status,
         "specialty": [{"coding": [{"system": SNOMED, "code": code, "display": display}]}],
         "appointmentType": {"coding": [{"display": f"{display} follow-up (face to face)"}]},
         "supportingInformation": [{"reference": "#booking-office"}],
         "start": booking.start.isoformat(),
-        "_start": {
-            "extension": [{"url": "http://hl7.org/fhir/StructureDefinition/tz-code", "valueCode": "Europe/London"}]
-        },
         "end": booking.end.isoformat(),
         "comment": "Please arrive ten minutes early.",
         "participant": _participants(booking),
-        "pasRecord": {"revision": Number("1e2"), "fee": Number("0.50"), "café": "é", "checked": True},
     }
+    if booking.number % 4 == 0:
+        resource |= _strange(resource)
     if booking.number % 2:
         resource["minutesDuration"] = LENGTH // timedelta(minutes=1)
     if booking.status == "cancelled":
         resource["cancelationReason"] = {"coding": [{"system": CANCELLATION_REASON, "code": "pat"}]}
     return resource
+
+
+def _strange(resource: Resource) -> Resource:
+    """Give what a careless writer loses: numbers as written, a `_` sibling, and an element that FHIR does not know."""
+    weight = {"url": "https://pas.example/fhir/tariff-weight", "valueDecimal": Number("1.10")}
+    zone = {"url": "http://hl7.org/fhir/StructureDefinition/tz-code", "valueCode": "Europe/London"}
+    return {
+        "extension": [*resource["extension"], weight],
+        "_start": {"extension": [zone]},
+        "pasRecord": {"revision": Number("1e2"), "fee": Number("0.50"), "café": "é", "checked": True},
+    }
 
 
 def _created(now: datetime) -> Resource:

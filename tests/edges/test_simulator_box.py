@@ -122,11 +122,12 @@ async def test_a_put_keeps_every_value_but_version_and_time(caller: Caller) -> N
 
 
 async def test_the_demonstration_carries_what_a_careless_writer_loses(caller: Caller) -> None:
-    _, body, _ = await caller.ask("GET", f"Appointment/{caller.first().id}")
+    strange = caller.first().id.replace("-01", "-04")
+    _, body, _ = await caller.ask("GET", f"Appointment/{strange}")
     appointment = read(body)
     assert Number("1.10") in [extension.get("valueDecimal") for extension in appointment["extension"]]
     assert appointment["pasRecord"]["revision"] == Number("1e2")
-    assert {"_start", "contained", "minutesDuration"} <= appointment.keys()
+    assert {"_start", "contained"} <= appointment.keys()
     assert appointment["meta"]["extension"][0]["url"] == "ex:createdAt"
     assert b'valueDecimal":1.10' in body
 

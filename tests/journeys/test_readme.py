@@ -155,7 +155,9 @@ def requests() -> Sequence[str]:
         (ROOT / "README.md").read_text(encoding="utf-8").partition("## What a partner can ask")[2].partition("\n\n`")[0]
     )
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    return [request for row in rows for request in re.findall(r"`([A-Z]+ /[^`]*)`", row)]
+    found = [re.findall(r"`([A-Z]+) (/[^`]*|…)`", row) for row in rows]
+    # A further method in a row is asked at the path of the first.
+    return [f"{method} {row[0][1] if path == '…' else path}" for row in found for method, path in row]
 
 
 @pytest.mark.parametrize("request_line", requests())

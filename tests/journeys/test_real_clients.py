@@ -5,6 +5,7 @@ import json
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,10 +17,12 @@ from authlib.oauth2.rfc7523 import PrivateKeyJWT, private_key_jwt_sign
 from fhirclient.auth import FHIRAuth
 from fhirclient.client import FHIRClient
 from fhirclient.models.appointment import Appointment
+from fhirclient.models.codeableconcept import CodeableConcept
+from fhirclient.models.fhirinstant import FHIRInstant
 from fhirclient.models.parameters import Parameters
 from fhirclient.server import FHIRNotFoundException, FHIRPermissionDeniedException
 from fhirpy import AsyncFHIRClient
-from fhirpy.base.exceptions import ForbiddenError, OperationOutcome, ResourceNotFound
+from fhirpy.base.exceptions import ForbiddenError, MultipleResourcesFound, OperationOutcome, ResourceNotFound
 from joserfc.jwk import ECKey
 
 from tests.journeys.partner import Client, comment, parameters, reason
@@ -38,6 +41,11 @@ def sessions() -> Iterator[list[requests.Session]]:
         session.close()
 
 
+def answer_of(error: requests.HTTPError) -> tuple[int, str]:
+    assert error.response is not None
+    return error.response.status_code, code_of(error.response.json())
+
+
 def code_of(body: Any) -> str:
     return str(body["issue"][0]["details"]["coding"][0]["code"])
 
@@ -45,11 +53,6 @@ def code_of(body: Any) -> str:
 async def apart(work: Callable[[], Told]) -> Told:
     """Run a client that blocks."""
     return await asyncio.to_thread(work)
-
-
-async def plain(client: Client, **members: Any) -> str:
-    """A new appointment without the element that FHIR does not know, and the `_start` that fhirclient drops."""
-    return await client.fresh(pasRecord=None, **{"_start": None, **members})
 
 
 def fhirpy(client: Client, **headers: str) -> AsyncFHIRClient:
@@ -142,6 +145,57 @@ async def test_fhirpy_asks_for_actions_changes_and_cancels(client: Client) -> No
     assert cancelled["status"] == (await client.copy(made))["status"] == "cancelled"
 
 
+async def test_fhirpy_updates_with_the_version_it_read_in_a_header(client: Client) -> None:
+    """fhirpy sends no If-Match by itself; its `extra_headers` do."""
+    made = await client.fresh()
+    unaware = await fhirpy(client).reference("Appointment", made).to_resource()
+    unaware["comment"] = "Ask for Kit."
+    with pytest.raises(OperationOutcome) as told:
+        await unaware.save()
+    assert code_of(told.value.resource) == "version-required"
+    assert "If-Match" in told.value.resource["issue"][0]["diagnostics"]
+    assert await client.writes(made) == []
+
+    version = unaware["meta"]["versionId"]
+    aware = fhirpy(client, **{"If-Match": f'W/"{version}"'})
+    appointment = await aware.reference("Appointment", made).to_resource()
+    appointment["comment"] = "Ask for Kit."
+    await appointment.save()
+    assert (appointment["comment"], appointment["status"]) == ("Ask for Kit.", "booked")
+    with pytest.raises(MultipleResourcesFound) as conflict:  # fhirpy's word for every 412
+        await appointment.save()
+    assert code_of(json.loads(str(conflict.value))) == "version-conflict"
+    assert (await client.copy(made))["comment"] == "Ask for Kit."
+
+
+async def test_fhirpy_cancels_by_a_whole_resource_and_by_a_json_patch(client: Client) -> None:
+    whole, patched = await client.fresh(), await client.fresh()
+    told = reason()["valueCodeableConcept"]
+    appointment = await fhirpy(client).get("Appointment", whole)
+    put = fhirpy(client, **{"If-Match": f'W/"{appointment["meta"]["versionId"]}"'})
+    saved = await put.execute(
+        f"Appointment/{whole}", method="put", data={**appointment, "status": "cancelled", "cancelationReason": told}
+    )
+    assert saved["status"] == (await client.copy(whole))["status"] == "cancelled"
+
+    version = (await fhirpy(client).get("Appointment", patched))["meta"]["versionId"]
+    headers = {"If-Match": f'W/"{version}"', "Content-Type": "application/json-patch+json"}
+    steps: Any = [
+        {"op": "replace", "path": "/status", "value": "cancelled"},
+        {"op": "add", "path": "/cancelationReason", "value": told},
+    ]
+    done = await fhirpy(client, **headers).execute(f"Appointment/{patched}", method="patch", data=steps)
+    assert done["status"] == (await client.copy(patched))["status"] == "cancelled"
+
+
+async def test_fhirpy_is_told_that_its_own_kind_of_patch_is_none(client: Client) -> None:
+    appointment = await fhirpy(client).reference("Appointment", await client.fresh()).to_resource()
+    with pytest.raises(OperationOutcome) as told:
+        await appointment.patch(comment="Ask for Sam.")
+    assert code_of(told.value.resource) == "unsupported-media-type"
+    assert "application/json-patch+json" in told.value.resource["issue"][0]["diagnostics"]
+
+
 async def test_fhirpy_gets_its_own_errors_with_our_codes(client: Client) -> None:
     reading = fhirpy(client)
     with pytest.raises(ResourceNotFound) as missing:
@@ -178,12 +232,12 @@ async def test_fhirclient_authorises_itself_by_what_the_capability_statement_say
 
     made = await apart(authorised)
     assert made.ready
-    known = await plain(client)
+    known = await client.fresh()
     assert (await apart(lambda: Appointment.read(known, made.server))).status == "booked"
 
 
 async def test_fhirclient_reads_every_element_as_pkb_has_it(client: Client, sessions: list[requests.Session]) -> None:
-    made = await plain(client)
+    made = await client.fresh()
     server = (await apart(lambda: with_token(client.place, sessions))).server
     read = await apart(lambda: Appointment.read(made, server))
     assert read.as_json() == await client.copy(made)
@@ -196,7 +250,7 @@ async def test_fhirclient_searches_and_walks_the_pages(client: Client, sessions:
     participant = (await client.copy(like["id"]))["participant"]
     begun = "2031-05-06T10:00:00Z"
     times = {"start": begun, "end": "2031-05-06T10:30:00Z", "participant": participant}
-    made = {await plain(client, **times), await plain(client, **times), await plain(client, **times)}
+    made = {await client.fresh(**times), await client.fresh(**times), await client.fresh(**times)}
     query = {"patient": {"identifier": like["patient_identifier"]}, "date": "ge2031-05-06", "_count": "2"}
 
     def walked() -> list[str]:
@@ -211,7 +265,7 @@ async def test_fhirclient_searches_and_walks_the_pages(client: Client, sessions:
 async def test_fhirclient_asks_for_actions_changes_and_cancels(
     client: Client, sessions: list[requests.Session]
 ) -> None:
-    made = await plain(client)
+    made = await client.fresh()
     server = (await apart(lambda: with_token(client.place, sessions))).server
 
     def post(operation: str, *given: Json) -> Appointment:
@@ -222,6 +276,40 @@ async def test_fhirclient_asks_for_actions_changes_and_cancels(
     assert [each.name for each in actions.parameter] == ["read", "change", "cancel"]
     assert (await apart(lambda: post("$change", comment("Third floor.")))).comment == "Third floor."
     assert (await apart(lambda: post("$cancel", reason()))).status == "cancelled"
+    assert (await client.copy(made))["status"] == "cancelled"
+
+
+async def test_fhirclient_updates_with_the_version_it_read_in_a_header(
+    client: Client, sessions: list[requests.Session]
+) -> None:
+    """fhirclient sends no If-Match by itself; the headers of its session do."""
+    made = await client.fresh()
+    server = (await apart(lambda: with_token(client.place, sessions))).server
+    appointment = await apart(lambda: Appointment.read(made, server))
+    begun = datetime.fromisoformat((await client.copy(made))["start"]) + timedelta(days=1)
+    appointment.start = FHIRInstant(begun.isoformat())
+    appointment.end = FHIRInstant((begun + timedelta(minutes=20)).isoformat())
+    appointment.minutesDuration = 20
+    with pytest.raises(requests.HTTPError) as told:
+        await apart(appointment.update)
+    assert answer_of(told.value) == (428, "version-required")
+
+    server.session.headers["If-Match"] = f'W/"{appointment.meta.versionId}"'
+    saved = Appointment(await apart(appointment.update))
+    assert (saved.start.datetime, saved.minutesDuration) == (begun, 20)
+    with pytest.raises(requests.HTTPError) as conflict:
+        await apart(appointment.update)
+    assert answer_of(conflict.value) == (412, "version-conflict")
+
+
+async def test_fhirclient_cancels_by_a_whole_resource(client: Client, sessions: list[requests.Session]) -> None:
+    made = await client.fresh()
+    server = (await apart(lambda: with_token(client.place, sessions))).server
+    appointment = await apart(lambda: Appointment.read(made, server))
+    appointment.status = "cancelled"
+    appointment.cancelationReason = CodeableConcept(reason()["valueCodeableConcept"])
+    server.session.headers["If-Match"] = f'W/"{appointment.meta.versionId}"'
+    assert (await apart(appointment.update))["status"] == "cancelled"
     assert (await client.copy(made))["status"] == "cancelled"
 
 
