@@ -8,6 +8,7 @@ from gateway.cli.block import block, unblock
 from gateway.cli.check import check
 from gateway.cli.explain import explain_command
 from gateway.cli.grants import grants
+from gateway.cli.replay import replay_command
 from gateway.cli.sandbox import sandbox
 from gateway.cli.serve import serve
 from gateway.cli.tasks import tasks
@@ -22,3 +23,4 @@ def main() -> None:
 
 for _verb in (serve, sandbox, check, explain_command, grants, token, block, unblock, tasks, audit):
     main.add_command(_verb)
+grants.add_command(replay_command)

@@ -211,7 +211,8 @@ def _registration(id_: str, table: PartnerTable, reading: Reading, *, secrets: b
 
 def _policy(digest: str, entries: Entries) -> Policy:
     tables = entries.tables
-    customers = {id_: _customer(id_, table, entries) for id_, table in tables.customers.items()}
+    aliased = {entries.route_name(tables.customers[table.customer]) for table in tables.grants if table.hl7_alias}
+    customers = {id_: _customer(id_, table, entries, aliased) for id_, table in tables.customers.items()}
     partners = {
         id_: Partner(id_, table.name, table.pkb_client_id, table.rate, table.status == "suspended")
         for id_, table in tables.partners.items()
@@ -220,19 +221,21 @@ def _policy(digest: str, entries: Entries) -> Policy:
     return Policy(digest, MappingProxyType(partners), MappingProxyType(customers), grants)
 
 
-def _customer(id_: str, table: CustomerTable, entries: Entries) -> Customer:
+def _customer(id_: str, table: CustomerTable, entries: Entries, aliased: Collection[str | None]) -> Customer:
+    """Make a customer. Without the settings, a route where a grant has an alias for HL7 is taken to be one of HL7."""
     name = entries.route_name(table)
     assert name is not None, "a team without an organisation is a complaint"
     organisation = entries.organisation(table)
     notice = table.notice if table.notice is not None or organisation is None else organisation.notice
     assert notice is not None
     is_organisation = isinstance(table, OrganisationTable)
+    kind = RouteKind.HL7 if name in aliased else RouteKind.CUSTOMER_FHIR
     return Customer(
         id=id_,
         name=table.name,
         kind=CustomerKind.ORGANISATION if is_organisation else CustomerKind.TEAM,
         source=table.source_organisation if isinstance(table, OrganisationTable) else table.source_team,
-        route=entries.route(table) or Route(name, RouteKind.CUSTOMER_FHIR, Ownership.MANAGING_ORGANISATION),
+        route=entries.route(table) or Route(name, kind, Ownership.MANAGING_ORGANISATION),
         time_zone=entries.zones[id_],
         privacy_labels=frozenset(table.privacy_labels),
         organisation=None if isinstance(table, OrganisationTable) else table.organisation,
