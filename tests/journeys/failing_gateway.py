@@ -48,10 +48,12 @@ def failing(method: Any, failure: str, fault: type[Exception]) -> Any:
 
 
 def bend() -> None:
-    Api.handle = handle_failing  # type: ignore[method-assign]  # that is the point
-    Journal.write = failing(Journal.write, "audit", JournalUnavailable)  # type: ignore[method-assign]
-    for name in ("claim_key", "find", "remember_jti", "look"):
-        setattr(Store, name, failing(getattr(Store, name), "state", StateUnavailable))
+    wrapped: list[tuple[type, str, str, type[Exception]]] = [(Journal, "write", "audit", JournalUnavailable)]
+    wrapped += [(Store, name, "state", StateUnavailable) for name in ("claim_key", "find", "remember_jti", "look")]
+    replaced: list[tuple[type, str, Any]] = [(Api, "handle", handle_failing)]
+    replaced += [(kind, name, failing(getattr(kind, name), why, fault)) for kind, name, why, fault in wrapped]
+    for kind, name, bent in replaced:
+        setattr(kind, name, bent)
 
 
 if __name__ == "__main__":
