@@ -9,7 +9,7 @@ import signal
 import sys
 
 from gateway.cli.main import main
-from tests.adversarial.guards import GUARDS
+from tests.adversarial.guards import FAILING, GUARDS
 
 
 def play(config: str, log: str, guard: str) -> None:
@@ -19,7 +19,9 @@ def play(config: str, log: str, guard: str) -> None:
     for standard in (1, 2):
         os.dup2(out, standard)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    if guard:
+    if guard.startswith("breaks: "):
+        FAILING[guard.removeprefix("breaks: ")]()
+    elif guard:
         GUARDS[guard].remove()
     sys.argv = ["pkb-gateway", "serve", "--config", config]
     main()
