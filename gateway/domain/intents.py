@@ -248,8 +248,9 @@ def _change(before: Object, after: Object, facts: Appointment) -> tuple[Change, 
 
 
 def _fit(field: Field, value: Value) -> str:
-    why = why_unfit(field, value) if isinstance(value, str) else f"{field} is no string."
-    if why is not None or not isinstance(value, str):
+    if not isinstance(value, str):
+        raise _Unfit(f"{field} is no string.")
+    if (why := why_unfit(field, value)) is not None:
         raise _Unfit(why)
     return value
 
@@ -259,21 +260,18 @@ def _instant(field: Field, before: Object, after: Object, known: datetime | None
     if not _differs(field, before, after):
         return None
     text = after[field]
-    at = read_instant(text) if isinstance(text, str) else None
-    if at is None or not isinstance(text, str):
+    if not isinstance(text, str) or (at := read_instant(text)) is None:
         raise _Unfit(f"{field} is no FHIR instant with seconds and offset.")
     return None if at == known else Instant(at, text)
 
 
 def _tells_length(before: Object, after: Object, change: Change, facts: Appointment) -> bool:
-    """Whether `minutesDuration` is what it was, or what the gateway will make of it beside the new times."""
-    if not _differs("minutesDuration", before, after):
-        return True
+    """Whether `minutesDuration` is what the gateway will make of it beside the new times."""
     start = change.start.at if change.start else facts.start
     end = change.end.at if change.end else facts.end
-    if "minutesDuration" not in before or (start, end) == (facts.start, facts.end) or start is None or end is None:
+    if start is None or end is None or (start, end) == (facts.start, facts.end):
         return False
-    return after["minutesDuration"] == Number.of(length(start, end))
+    return "minutesDuration" in before and after.get("minutesDuration") == Number.of(length(start, end))
 
 
 def _moved(before: Value, after: Value, places: tuple[int, ...]) -> tuple[str | None, str | None]:

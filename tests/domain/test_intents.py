@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +12,9 @@ from gateway.domain.codes import Code
 from gateway.domain.grant import Coding, Operation
 from gateway.domain.intents import NOTHING, Meaning, Unmet
 from gateway.domain.strict_json import Number
+from gateway.domain.values import LONGEST, LONGEST_CODE, LONGEST_REASON, LONGEST_SYSTEM, MOST_CODINGS
 from tests.domain.wanted import CANCELLED, END, FACTS, LATER, REASON, SHOWN, START, meant, moved, place
+from tests.makers import DAY, HOUR
 
 
 def test_what_is_sent_back_as_it_was_read_asks_for_nothing() -> None:
@@ -277,3 +279,109 @@ def test_a_long_comment_of_pkbs_may_be_sent_back() -> None:
     assert meant(shown | {"start": LATER}, replace(FACTS, comment="x" * 600), shown).command == Change(
         start=moved(LATER)
     )
+
+
+SOON = (START + timedelta(days=1)).isoformat()
+
+
+@pytest.mark.parametrize(
+    ("members", "minutes", "facts", "carried"),
+    [
+        pytest.param({"end": (END + HOUR).isoformat()}, "90", {}, True, id="a later end"),
+        pytest.param({"start": (START - HOUR).isoformat()}, "90", {}, True, id="an earlier start"),
+        pytest.param({"start": SOON, "end": (END + DAY).isoformat()}, "30", {}, True, id="as long as before"),
+        pytest.param({"end": (END + HOUR).isoformat()}, "90.0", {}, False, id="written otherwise"),
+        pytest.param({"end": (END + HOUR).isoformat()}, "91", {}, False, id="too long"),
+        pytest.param({"comment": "x"}, "31", {}, False, id="no new time"),
+        pytest.param({"start": SOON}, "30", {"end": None}, None, id="no end, and the length as it was"),
+        pytest.param({"start": SOON}, "31", {"end": None}, False, id="no end"),
+        pytest.param({"end": SOON}, "31", {"start": None}, False, id="no start"),
+    ],
+)
+def test_a_length_has_to_be_true(members: Any, minutes: str, facts: Any, carried: bool | None) -> None:
+    found = meant(place(**members, minutesDuration=Number(minutes)), replace(FACTS, **facts))
+    assert found.beyond == ("Appointment.minutesDuration" if carried is False else None)
+
+
+def test_a_true_length_is_not_added_where_there_was_none() -> None:
+    shown = place("minutesDuration", gone=True)
+    wanted = shown | {"end": (END + HOUR).isoformat(), "minutesDuration": Number("90")}
+    assert meant(wanted, shown=shown).beyond == "Appointment.minutesDuration"
+
+
+def test_a_reason_may_be_as_long_as_the_operation_takes() -> None:
+    codings = [{"system": "s" * 200, "code": "c" * 100}, *[{"display": "ignored"}] * 9]
+    found = meant(place(status="cancelled", cancelationReason={"coding": codings, "text": "t" * 200}))
+    assert found.unmet is None
+    assert found.command == Cancel((Coding("s" * 200, "c" * 100), *[Coding("", "")] * 9), "t" * 200)
+
+
+@pytest.mark.parametrize(
+    "concept",
+    [
+        {"coding": {"code": "pat"}},
+        {"coding": [{"system": "s" * 201}]},
+        {"coding": [{"system": 1, "code": "pat"}]},
+        {"coding": [{}] * 11},
+        {"text": " "},
+        {"text": 1},
+    ],
+    ids=["no array", "long system", "system is a number", "eleven", "blank text", "text is a number"],
+)
+def test_a_reason_that_the_operation_would_not_take_is_none(concept: Any) -> None:
+    unmet = meant(place(status="cancelled", cancelationReason=concept)).unmet
+    assert unmet is not None
+    assert unmet.code is Code.INVALID_PARAMETER
+
+
+@pytest.mark.parametrize(
+    "actor",
+    [
+        {"reference": "Location/l-1", "type": "Location"},
+        {"reference": "Location/l-1", "type": "Location", "display": True},
+        {"reference": "Location/l-1", "type": "Practitioner", "display": "Ward 2"},
+        {"reference": "Location/l-2", "type": "Location", "display": "Ward 2"},
+        {"type": "Location", "display": "Ward 2", "identifier": {"value": "x"}},
+        "Ward 2",
+    ],
+    ids=["no name", "no text", "a person", "another reference", "an identifier", "a text"],
+)
+def test_of_a_place_only_the_name_may_be_another(actor: Any) -> None:
+    found = meant(place("participant", 2, "actor", value=actor))
+    assert found.command == Change()
+    assert found.beyond is not None
+    assert found.beyond.startswith("Appointment.participant[2].actor")
+
+
+def test_a_place_may_gain_its_type() -> None:
+    shown = place("participant", 2, "actor", "type", gone=True)
+    wanted = place("participant", 2, "actor", "display", value="Ward 2")
+    assert meant(wanted, shown=shown) == Meaning(Change(location="Ward 2"), frozenset({Operation.CHANGE}))
+
+
+def test_nobody_may_be_added_where_there_is_a_place_and_nobody_may_leave() -> None:
+    added = {"actor": {"type": "Location", "display": "Ward 2"}, "status": "accepted"}
+    assert meant(place(participant=[*SHOWN["participant"], added])).beyond == "Appointment.participant"
+    assert meant(place(participant=SHOWN["participant"][:2])).beyond == "Appointment.participant"
+    assert meant(place(participant="Ward 2")).beyond == "Appointment.participant"
+
+
+def test_what_a_copy_has_no_word_of_is_beyond_wherever_it_is() -> None:
+    strange = place(participant="nobody")
+    assert meant(SHOWN, shown=strange).beyond == "Appointment.participant"
+    odd = place(participant=["nobody"])
+    assert meant(SHOWN | {"participant": ["somebody"]}, replace(FACTS, places=(0,)), odd).beyond == (
+        "Appointment.participant[0]"
+    )
+    assert meant(place(meta="x"), shown=place(meta="y")).beyond == "Appointment.meta"
+
+
+def test_the_limits_are_those_of_the_operations() -> None:
+    assert [*LONGEST.values(), LONGEST_REASON, MOST_CODINGS, LONGEST_SYSTEM, LONGEST_CODE] == [
+        500,
+        200,
+        200,
+        10,
+        200,
+        100,
+    ]
