@@ -5,6 +5,7 @@ import click
 from gateway import __version__
 from gateway.cli.audit import audit
 from gateway.cli.block import block, unblock
+from gateway.cli.changes import changes_command
 from gateway.cli.check import check
 from gateway.cli.explain import explain_command
 from gateway.cli.grants import grants
@@ -21,6 +22,6 @@ def main() -> None:
     """Let appointment partners read, change and cancel appointments in PKB, exactly as far as customers granted it."""
 
 
-for _verb in (serve, sandbox, check, explain_command, grants, token, block, unblock, tasks, audit):
+for _verb in (serve, sandbox, check, explain_command, grants, changes_command, token, block, unblock, tasks, audit):
     main.add_command(_verb)
 grants.add_command(replay_command)
