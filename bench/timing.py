@@ -29,8 +29,8 @@ SIGNIFICANT = 0.01
 PATIENCE = 30.0
 FEW = 4
 """Clients for answers that are not held back: with more of them a queue would be measured."""
-QUESTIONS = ("read of a customer", "read", "$actions", "$cancel", "Task")
-"""What is asked unless told otherwise; $change takes the way of $cancel."""
+QUESTIONS = ("read of a customer", "read", "$actions", "$cancel", "$cancel over HL7", "Task")
+"""What is asked unless told otherwise; $change, PUT and PATCH take the way of $cancel."""
 
 
 def kolmogorov_smirnov(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
@@ -149,7 +149,8 @@ async def measure(at: Setting, count: int, clients: int, upstream: int, only: Se
     """Measure every question, with so many milliseconds for each of PKB's answers."""
     drawn = random.Random(count)
     every = [each for each in await questions(at.client, IDS) if each.name in only]
-    await at.client.fault("delay", upstream, on="any")
+    for target in ("box", "aggregated"):
+        await at.client.fault("delay", upstream, target=target, on="any")
     found = []
     for question in every:
         few = FEW if question.code == "no-grant" else clients

@@ -5,11 +5,14 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tests.journeys.hospital import CUSTOMER, booked
 from tests.journeys.partner import Client, birth_date, comment, parameters, patient, reason
 from tests.journeys.processes import Json
 
 LABEL = "http://fhir.patientsknowbest.com/codesystem/privacy-label"
 FHIR = {"Content-Type": "application/fhir+json"}
+PATCH_JSON = "application/json-patch+json"
+VERSION = {"If-Match": 'W/"1"'}
 SOMEBODY_ELSE = (patient("9999999999"), birth_date("1901-01-01"))
 
 
@@ -46,7 +49,9 @@ async def questions(client: Client, count: int) -> list[Question]:
     return [
         _no_grant(count),
         *(_question(kind, absent, hidden) for kind in ("read", "$actions")),
+        *(_question(kind, absent, hidden) for kind in ("PUT", "PATCH")),
         *(_question(kind, absent, others) for kind in ("$cancel", "$change")),
+        await _over_hl7(client, absent),
         await _tasks(client, absent),
     ]
 
@@ -64,12 +69,27 @@ def _no_grant(count: int) -> Question:
     return Question("read of a customer", "no-grant", missing, {"grants nothing": hidden})
 
 
-def _each(kind: str, ids: Sequence[str]) -> list[Asked]:
-    return [_asked(kind, f"/airedale/fhir/Appointment/{each}") for each in ids]
+async def _over_hl7(client: Client, absent: Sequence[str]) -> Question:
+    labelled = [(await booked(client, "label-outside")).id for _ in absent]
+    own = [(await booked(client)).id for _ in absent]
+    there = [f"h-{each[2:]}" for each in absent]
+    asked = {"label outside": labelled, "another patient's": own}
+    told = {why: _each("$cancel", ids, CUSTOMER) for why, ids in asked.items()}
+    return Question("$cancel over HL7", "not-found", _each("$cancel", there, CUSTOMER), told)
 
 
-def _asked(kind: str, path: str) -> Asked:
+def _each(kind: str, ids: Sequence[str], customer: str = "airedale") -> list[Asked]:
+    return [_asked(kind, f"/{customer}/fhir/Appointment/{each}", each) for each in ids]
+
+
+def _asked(kind: str, path: str, id_: str) -> Asked:
     match kind:
+        case "PUT":
+            resource = {"resourceType": "Appointment", "id": id_, "status": "booked", "comment": "Bring your glasses."}
+            return Asked("PUT", path, json.dumps(resource).encode(), FHIR | VERSION)
+        case "PATCH":
+            steps = [{"op": "add", "path": "/comment", "value": "Bring your glasses."}]
+            return Asked("PATCH", path, json.dumps(steps).encode(), {"Content-Type": PATCH_JSON} | VERSION)
         case "read":
             return Asked("GET", path)
         case "$actions":
