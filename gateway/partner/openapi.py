@@ -9,7 +9,7 @@ from gateway.domain.search import MOST_COUNT, USUAL_COUNT
 from gateway.partner.answers import FHIR_JSON, as_bytes
 from gateway.partner.headers import Media
 from gateway.partner.openapi_answers import by_status, has_body, whole_resource
-from gateway.partner.openapi_examples import EXAMPLES
+from gateway.partner.openapi_examples import EXAMPLES, refusal
 from gateway.partner.openapi_headers import ALWAYS, headers, must, of_answer, ref
 from gateway.partner.openapi_schemas import Schema, error_with, schemas
 from gateway.partner.openapi_schemas import ref as schema_ref
@@ -68,7 +68,7 @@ def openapi(public_url: str, codes_system: str, version: str) -> dict[str, objec
         "paths": {
             path: {
                 **_path_parameters(path),
-                **{method.lower(): _operation(path, method, route) for method, route in routes.items()},
+                **{method.lower(): _operation(path, method, route, codes_system) for method, route in routes.items()},
             }
             for path, routes in paths()
         },
@@ -76,7 +76,7 @@ def openapi(public_url: str, codes_system: str, version: str) -> dict[str, objec
             "schemas": schemas(codes_system),
             "headers": headers(),
             "securitySchemes": {_SCHEME: _security(public_url)},
-            "responses": dict(_elsewhere()),
+            "responses": dict(_elsewhere(codes_system)),
         },
     }
 
@@ -96,12 +96,15 @@ def _security(public_url: str) -> Node:
     return {"type": "oauth2", "description": told, "flows": {"clientCredentials": flow}}
 
 
-def _elsewhere() -> Iterator[tuple[str, Node]]:
+def _elsewhere(codes_system: str) -> Iterator[tuple[str, Node]]:
     """The answers that belong to no operation."""
     always = {name: ref(name) for name in ALWAYS}
     for name, code in (("NoSuchPath", Code.NOT_FOUND), ("NoSuchMethod", Code.METHOD_NOT_ALLOWED)):
         allow = {"Allow": must("Allow")} if code is Code.METHOD_NOT_ALLOWED else {}
-        yield name, {"description": _told([code]), "headers": {**always, **allow}, "content": _refusal([code])}
+        yield (
+            name,
+            {"description": _told([code]), "headers": {**always, **allow}, "content": _refusal(codes_system, [code])},
+        )
 
 
 def _path_parameters(path: str) -> Node:
@@ -128,7 +131,7 @@ def _parameter(
     return made if example is None else {**made, "example": example}
 
 
-def _operation(path: str, method: str, route: Route) -> Node:
+def _operation(path: str, method: str, route: Route, codes_system: str) -> Node:
     form = route.name is Name.SEARCH and method == "POST"
     made: dict[str, object] = {
         "operationId": f"{route.name.value}-form" if form else route.name.value,
@@ -139,7 +142,7 @@ def _operation(path: str, method: str, route: Route) -> Node:
     content = _request(route)
     if content:
         made["requestBody"] = {"required": True, "content": content}
-    made["responses"] = {str(status): answer for status, answer in sorted(_answers(route).items())}
+    made["responses"] = {str(status): answer for status, answer in sorted(_answers(route, codes_system).items())}
     made["security"] = [{_SCHEME: [f"system/Appointment.{route.letter}"]}] if route.letter else []
     return made
 
@@ -218,13 +221,13 @@ _SUCCESS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-def _answers(route: Route) -> dict[int, Node]:
+def _answers(route: Route, codes_system: str) -> dict[int, Node]:
     answers: dict[int, Node] = dict(_successes(route))
     for status, codes in by_status(route).items():
         answers[status] = {
             "description": _told(codes),
             "headers": of_answer(route, status),
-            "content": _refusal(codes),
+            "content": _refusal(codes_system, codes),
         }
     if route.name is Name.TOKEN:
         for status in sorted({*STATUSES.values(), 429}):
@@ -255,7 +258,7 @@ def _successes(route: Route) -> Iterator[tuple[int, Node]]:
     told = _SUMMARIES.get(route.name, "Done")
     if route.writes:
         yield 200, _written(route)
-        notice = {FHIR_JSON: {"schema": schema_ref("Notice")}}
+        notice = {FHIR_JSON: {"schema": schema_ref("Notice"), "examples": EXAMPLES["Notice"]}}
         taken = "PKB took it; what it did cannot be seen yet. Follow the Task."
         yield 202, {"description": taken, "headers": of_answer(route, 202), "content": notice}
     elif route.name is Name.OPENAPI:
@@ -288,8 +291,8 @@ def _written(route: Route) -> Node:
     return {"description": told, "headers": {**of_answer(route, 200), "ETag": ref("ETag")}, "content": content}
 
 
-def _refusal(codes: Sequence[Code]) -> dict[str, object]:
-    return {FHIR_JSON: {"schema": error_with(codes)}}
+def _refusal(codes_system: str, codes: Sequence[Code]) -> dict[str, object]:
+    return {FHIR_JSON: {"schema": error_with(codes), "example": refusal(codes_system, codes[0])}}
 
 
 def _told(codes: Sequence[Code]) -> str:

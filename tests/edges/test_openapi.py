@@ -71,7 +71,8 @@ def examples() -> list[tuple[str, Any, Any]]:
     for path, method, operation in OPERATIONS:
         bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
         for content in (shape for body in bodies for shape in body.get("content", {}).values()):
-            for name, example in content.get("examples", {}).items():
+            given = {"one": {"value": content["example"]}} if "example" in content else content.get("examples", {})
+            for name, example in given.items():
                 found.append((f"{method} {path} {name}", content["schema"], example["value"]))
     return found
 

@@ -106,3 +106,15 @@ def hold(method: str, path: str, status: int, headers: Mapping[str, str], raw: b
         return
     wrong = fits(told["content"][media]["schema"], json.loads(raw))
     assert wrong == [], f"{where}: {wrong}: {raw[:2000]!r}"
+
+
+def hold_raw(request: bytes, answer: bytes) -> None:
+    """The same for bytes as they went over a socket, where they are one answer."""
+    if answer.count(b"HTTP/1.1 ") != 1:
+        return
+    told, _, body = answer.partition(b"\r\n\r\n")
+    first, *rest = told.decode("latin-1").split("\r\n")
+    headers = dict(line.split(": ", 1) for line in rest)
+    asked = re.match(rb"([A-Z]+) (/\S*) HTTP/1", request)
+    method, path = (each.decode("latin-1") for each in asked.groups()) if asked else ("GET", "/")
+    hold(method, path, int(first.split(" ")[1]), headers, body)

@@ -161,7 +161,9 @@ class Client:
             if shut:
                 writer.write_eof()
             async with asyncio.timeout(30):
-                return await reader.read()
+                answer = await reader.read()
+            contract.hold_raw(data, answer)
+            return answer
         finally:
             writer.close()
             with contextlib.suppress(ConnectionError):

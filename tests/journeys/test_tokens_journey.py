@@ -17,6 +17,7 @@ import pytest
 
 from gateway.cli.token import make_assertion
 from gateway.partner.token_endpoint import ASSERTION_TYPE, CLIENT_CREDENTIALS
+from tests.journeys import contract
 from tests.journeys.partner import Client, until
 from tests.journeys.processes import Sandbox
 
@@ -52,6 +53,7 @@ async def post(client: Client, proof: str, **form: str) -> Got:
     data = urlencode({**fields, **form}).encode()
     url = f"{client.place.gateway_url}/oauth2/token"
     async with client.session.post(url, data=data, headers=headers) as response:
+        contract.hold("POST", "/oauth2/token", response.status, response.headers, await response.read())
         return Got(response.status, await response.json(), response.headers.copy())
 
 
