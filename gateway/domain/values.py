@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
@@ -31,13 +31,15 @@ def is_clean(text: str) -> bool:
 
 
 def read_instant(text: str) -> datetime | None:
-    """Read a FHIR R4 instant to the microsecond; None for anything else."""
+    """Read a FHIR R4 instant to the microsecond; None for anything else, and for times nobody can reckon with."""
     if not _INSTANT.fullmatch(text):
         return None
     try:
-        return datetime.fromisoformat(text)
-    except ValueError:  # a day that its month does not have
+        at = datetime.fromisoformat(text)
+        at.astimezone(UTC)
+    except (ValueError, OverflowError):  # a day that its month does not have; a moment before the year 1 or after 9999
         return None
+    return at
 
 
 def why_unfit(field: Field, text: str) -> str | None:
