@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -11,6 +11,8 @@ import structlog
 
 from gateway.admin.metrics import Metrics
 from gateway.app.blocks import Blocks
+from gateway.app.bringing import CaseReader
+from gateway.configuration.cases import CASES
 from gateway.configuration.grants import Grants, GrantsReader
 from gateway.configuration.problems import Problem
 from gateway.configuration.reload import GrantsWatcher
@@ -49,7 +51,14 @@ def grants_reader(settings: Settings, path: Path | None = None) -> GrantsReader:
         routes=settings.policy_routes(),
         issuers=frozenset(settings.tokens.issuers),
         read_keys=read_keys,
+        cases=settings.grants.parent / CASES,
+        read_case=CaseReader(settings),
     )
+
+
+def read_policy(settings: Settings) -> Policy:
+    """Read what the grants file grants, without secrets, key files and cases. Raises ConfigurationRefused."""
+    return replace(grants_reader(settings), secrets=False, key_files=False, cases=None).load().policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +123,12 @@ class GrantsNews:
     async def loaded(self, grants: Grants, previous: str) -> None:
         """Tell that a file is in force."""
         _log.info("grants loaded", digest=grants.digest, previous=previous)
+        for problem in grants.failing:
+            _log.error("case failed", problem=str(problem))
+            self.metrics.alarm("case-failed")
         self.metrics.reloaded("loaded")
-        self.journal.note({"event": "grants-loaded", "grants_digest": grants.digest})
+        code = "case-failed" if grants.failing else None
+        self.journal.note({"event": "grants-loaded", "grants_digest": grants.digest, "code": code})
 
     async def refused(self, problems: tuple[Problem, ...]) -> None:
         """Tell that a file is not taken and the last good one stays."""

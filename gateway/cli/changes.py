@@ -4,14 +4,13 @@ import csv
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import click
 
-from gateway.app.grants import grants_reader
+from gateway.app.grants import read_policy
 from gateway.cli import tables
 from gateway.configuration.problems import ConfigurationRefused
 from gateway.configuration.settings import Settings
@@ -65,7 +64,7 @@ def changes_command(customer: str, since: str, config: Path, *, as_csv: bool, as
 def _zone(settings: Settings, customer: str) -> ZoneInfo:
     """Find the customer's zone, as far as the grants file can be read; it may be gone from there."""
     try:
-        policy = replace(grants_reader(settings), secrets=False, key_files=False).load().policy
+        policy = read_policy(settings)
     except ConfigurationRefused as refused:
         click.echo(f"note: the grants file has mistakes ({refused.problems[0]}); times are in London's zone", err=True)
         return ZoneInfo("Europe/London")

@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 
 from gateway.app.grants import grants_reader, read_keys
+from gateway.configuration.cases import CASES
 from gateway.configuration.document import read_document
 from gateway.configuration.grants import Grants, GrantsReader
 from gateway.configuration.problems import ConfigurationRefused, Problem
@@ -69,12 +70,15 @@ def _finish(settings: Settings | None, reader: GrantsReader | None, problems: li
     loaded: Grants | None = None
     try:
         loaded = None if reader is None else reader.load()
+        problems = problems if loaded is None else [*problems, *loaded.failing]
     except ConfigurationRefused as refused:
         problems = [*problems, *refused.problems]
     for problem in problems:
         click.echo(str(problem))
     if reader is not None and reader.routes is None:
         click.echo("note: without gateway.toml nothing that depends on routes, issuers or secrets was checked")
+        if (reader.path.parent / CASES).is_file():
+            click.echo(f"note: nor were the cases in {CASES} run")
     if problems or loaded is None or reader is None:
         click.echo(f"{len(problems)} {'mistake' if len(problems) == 1 else 'mistakes'} found")
         raise click.exceptions.Exit(1)

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,9 @@ from zoneinfo import ZoneInfo
 import click
 import structlog
 
-from gateway.app.explaining import (
-    Explained,
-    Question,
-    Unusable,
-    bring,
-    explain,
-    explaining,
-    placer_id_system,
-    read_file,
-)
-from gateway.app.grants import grants_reader
+from gateway.app.bringing import Unusable, bring, placer_id_system, read_file
+from gateway.app.explaining import Explained, Question, explain, explaining
+from gateway.app.grants import read_policy
 from gateway.cli import tables
 from gateway.configuration.problems import ConfigurationRefused
 from gateway.configuration.settings_file import load_settings
@@ -160,7 +152,7 @@ class _Asked:
 def _from_file(asked: _Asked, file: Path, config: Path) -> Explained:
     settings = tables.settings_without_secrets(config)
     try:
-        policy = replace(grants_reader(settings), secrets=False, key_files=False).load().policy
+        policy = read_policy(settings)
         question = asked.question(policy)
         body = read_file(file)
         customer = policy.customers.get(asked.who.customer)

@@ -1,13 +1,12 @@
 """`grants`: who may do what, what a new file would change, and what it would have decided."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from gateway.app.grants import grants_reader
+from gateway.app.grants import read_policy as policy_of
 from gateway.cli import tables
 from gateway.cli.differences import as_json as difference_as_json
 from gateway.cli.differences import sentence, tell_duration, tell_rate
@@ -53,7 +52,7 @@ def list_command(config: Path, file: Path | None, *, as_json: bool) -> None:
 def _policy_of(config: Path) -> Policy:
     settings = tables.settings_without_secrets(config)
     try:
-        return replace(grants_reader(settings), secrets=False, key_files=False).load().policy
+        return policy_of(settings)
     except ConfigurationRefused as refused:
         raise tables.refuse(refused.problems) from refused
 

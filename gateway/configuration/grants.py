@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from gateway.configuration.cases import ReadAppointment, run_cases
 from gateway.configuration.document import Document, read_document
 from gateway.configuration.grants_rules import Entries, complaints, unread_references
 from gateway.configuration.grants_tables import (
@@ -20,7 +21,7 @@ from gateway.configuration.grants_tables import (
     PartnerTable,
     PrivateKeyJwt,
 )
-from gateway.configuration.problems import Complaint, Place
+from gateway.configuration.problems import Complaint, Place, Problem
 from gateway.configuration.secret import Reading, Secret
 from gateway.configuration.shape import Shape
 from gateway.domain.grant import (
@@ -80,6 +81,8 @@ class Grants:
     """The partner by issuer and client id there."""
     key_urls: frozenset[str] = frozenset()
     """Where partners publish their keys."""
+    failing: tuple[Problem, ...] = ()
+    """The customers' own tests that expect a permit and get none, or cannot be run. They keep no file out of force."""
 
     @property
     def digest(self) -> str:
@@ -103,6 +106,9 @@ class GrantsReader:
     key_files: bool = True
     """False: not even looked for."""
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+    cases: Path | None = None
+    """The customers' own tests, where there are any. A file that permits what one of them forbids is refused."""
+    read_case: ReadAppointment | None = None
 
     def load(self) -> Grants:
         """Read the file as it is now. Raises ConfigurationRefused with everything that is wrong with it."""
@@ -119,6 +125,7 @@ class GrantsReader:
             for id_, table in entries.tables.partners.items()
         }
         clients = {(at.issuer, at.client_id): id_ for id_, each in registrations.items() for at in each.clients}
+        failing = () if self.cases is None else run_cases(self.cases, policy, self.read_case)
         return Grants(
             policy,
             MappingProxyType(registrations),
@@ -126,6 +133,7 @@ class GrantsReader:
             MappingProxyType(digests),
             MappingProxyType(clients),
             frozenset(url for each in registrations.values() for url in each.key_urls),
+            failing,
         )
 
     def _entries(self, document: Document, reading: Reading) -> tuple[Entries, list[Complaint]]:

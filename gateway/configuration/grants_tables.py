@@ -41,11 +41,13 @@ Moment = Annotated[
 SecureUrl = Annotated[str, *leaf(addresses.secure, pattern="^https://")]
 
 
-class _Table(BaseModel):
+class Table(BaseModel):
+    """A table of a TOML file: no key it does not know, no type that is not meant."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class PrivateKeyJwt(_Table):
+class PrivateKeyJwt(Table):
     """A partner that proves itself with its own private key (SMART Backend Services)."""
 
     method: Literal["private_key_jwt"]
@@ -59,7 +61,7 @@ def _one_place(entry: PrivateKeyJwt) -> PrivateKeyJwt:
     return entry
 
 
-class AccessToken(_Table):
+class AccessToken(Table):
     """A partner that comes with a token of an issuer named in gateway.toml."""
 
     method: Literal["access_token"]
@@ -67,7 +69,7 @@ class AccessToken(_Table):
     client_id: Annotated[Exact, Field(description="the partner's name at that issuer")]
 
 
-class PkbAccess(_Table):
+class PkbAccess(Table):
     """The partner's own credentials at PKB's HL7 endpoint."""
 
     hl7_username: SecretReference
@@ -79,7 +81,7 @@ Authentication = Annotated[
 ]
 
 
-class PartnerTable(_Table):
+class PartnerTable(Table):
     """A third party to which PKB has granted an identifier."""
 
     name: Annotated[Name, Field(description="the partner's name for people")]
@@ -92,7 +94,7 @@ class PartnerTable(_Table):
     pkb: PkbAccess | None = None
 
 
-class _Customer(_Table):
+class _Customer(Table):
     name: Annotated[Name, Field(description="the customer's name for people")]
     ods_code: Exact | None = None
     org_public_id: Annotated[Exact | None, Field(description="PKB's UUID of it")] = None
@@ -122,20 +124,20 @@ class TeamTable(_Customer):
     notice: Annotated[Duration | None, Field(description="its organisation's unless given")] = None
 
 
-class ChangeTable(_Table):
+class ChangeTable(Table):
     """Limits of the operation change."""
 
     fields: Annotated[list[FieldName], Field(min_length=1)] | None = None
     within: Annotated[Duration | None, Field(description="how far the new start may be from the present one")] = None
 
 
-class CancelTable(_Table):
+class CancelTable(Table):
     """Limits of the operation cancel."""
 
     reasons: Annotated[list[Reason], Field(min_length=1)] | None = None
 
 
-class GrantTable(_Table):
+class GrantTable(Table):
     """Customer to partner: which operations, on which appointments, from when until when."""
 
     id: Annotated[Id, Field(description="a name of its own, told in the audit")]
@@ -161,7 +163,7 @@ class GrantTable(_Table):
 CustomerTable = OrganisationTable | TeamTable
 
 
-class GrantsTables(_Table):
+class GrantsTables(Table):
     """Who may act for whom."""
 
     version: Annotated[Whole, Field(ge=1, le=1, description="the version of this file's layout, 1")]

@@ -50,11 +50,13 @@ class GrantsState:
     refused: tuple[Problem, ...] = ()
     """Why the file as it is now is not in force."""
     refused_at: datetime | None = None
+    failing: tuple[Problem, ...] = ()
+    """The customers' own tests that the grants in force fail."""
 
     @property
     def degraded(self) -> bool:
-        """Whether older grants are in force than the file's."""
-        return bool(self.refused)
+        """Whether older grants are in force than the file's, or such as a customer did not expect."""
+        return bool(self.refused or self.failing)
 
 
 def identity(path: Path) -> Identity | None:
@@ -87,7 +89,7 @@ class GrantsWatcher:
         settle: float = SETTLE,
     ) -> None:
         self.current = first
-        self.state = GrantsState(first.digest, now())
+        self.state = GrantsState(first.digest, now(), failing=first.failing)
         self._path = path
         self._load = load
         self._now = now
@@ -117,7 +119,7 @@ class GrantsWatcher:
                 asked = self._asked.is_set()
                 self._asked.clear()
                 clock = asyncio.get_running_loop().time
-                again = self.state.degraded and clock() >= tried + TRY_AGAIN
+                again = bool(self.state.refused) and clock() >= tried + TRY_AGAIN
                 looked_at = clock()
                 seen = await self._in(thread, self._identities)
                 self._looked_at = looked_at
@@ -156,18 +158,19 @@ class GrantsWatcher:
         """Swap first, report then: a revocation does not wait for its own record."""
         if isinstance(result, tuple):
             repeated = result == self.state.refused
-            self.state = GrantsState(self.state.digest, self.state.loaded_at, result, self._now())
+            at, failing = self.state.loaded_at, self.state.failing
+            self.state = GrantsState(self.state.digest, at, result, self._now(), failing)
             if asked or not repeated:
                 await self._tell(self._on_refused(result))
             return
         previous, self.current = self.current, result
         # The key files of the new grants are looked at from now on; their content has just been read.
         self._seen = (self._seen[0], *(identity(path) for path in sorted(result.keys)))
-        if result.digest != previous.digest:
-            self.state = GrantsState(result.digest, self._now())
+        if (result.digest, result.failing) != (previous.digest, previous.failing):
+            self.state = GrantsState(result.digest, self._now(), failing=result.failing)
             await self._tell(self._on_loaded(result, previous.digest))
             return
-        self.state = GrantsState(self.state.digest, self.state.loaded_at)
+        self.state = GrantsState(self.state.digest, self.state.loaded_at, failing=result.failing)
         if result.key_digests != previous.key_digests:
             await self._tell(self._on_keys(result))
 

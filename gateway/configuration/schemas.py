@@ -1,10 +1,11 @@
-"""JSON Schemas of both files, for editors: `python -m gateway.configuration.schemas` writes them to config/schemas."""
+"""JSON Schemas of all files, for editors: `python -m gateway.configuration.schemas` writes them to config/schemas."""
 
 import json
 import sys
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.configuration.cases import cases_shape
 from gateway.configuration.grants import grants_shape
 from gateway.configuration.settings_file import settings_shape
 
@@ -16,6 +17,7 @@ def schemas() -> dict[str, str]:
     """The name and the text of every schema."""
     return {
         "gateway.schema.json": _text(settings_shape().json_schema, "Settings of the gateway"),
+        "cases.schema.json": _text(cases_shape().json_schema, "The customers' own tests of their grants"),
         "grants.schema.json": _text(grants_shape().json_schema, "Who may act for whom"),
     }
 

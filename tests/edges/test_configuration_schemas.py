@@ -48,6 +48,7 @@ def test_the_schemas_are_those_of_the_code(tmp_path: Path) -> None:
     [
         pytest.param(GRANTS, (CONFIG / "grants.toml").read_text(), id="example of grants"),
         pytest.param(GATEWAY, (CONFIG / "gateway.toml").read_text(), id="example of settings"),
+        pytest.param("cases.schema.json", (CONFIG / "cases.toml").read_text(), id="example of cases"),
         pytest.param(GRANTS, grants_files.GOOD, id="grants with everything"),
         pytest.param(GATEWAY, settings_files.GOOD, id="settings with everything"),
         pytest.param(GRANTS, "version = 1", id="grants with nothing"),
