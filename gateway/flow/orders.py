@@ -9,7 +9,7 @@ from gateway.domain import strict_json
 from gateway.domain.appointment import Appointment, Write
 from gateway.domain.decision import Permit
 from gateway.domain.grant import Customer, Operation, Policy, RouteKind
-from gateway.domain.intents import NOTHING, Meaning, Unmet, meaning_of
+from gateway.domain.intents import Meaning, Unmet, meaning_of
 from gateway.domain.outcome import Accepted, Applied, Outcome, TaskStatus, task_status, word
 from gateway.domain.strict_json import Object, Value
 from gateway.flow import records
@@ -73,12 +73,9 @@ class Order:
             case command:
                 return records.reason(command)
 
-    def beside(self, sighting: Sighting | None) -> "Order":
+    def beside(self, sighting: Sighting) -> "Order":
         """Find out what a wish comes to beside PKB's copy."""
-        if not isinstance(self.command, Wish):
-            return self
-        if sighting is None:
-            return replace(self, command=NOTHING)
+        assert isinstance(self.command, Wish), "a command needs no copy to be understood"
         shown = strict_json.read(sighting.body, depth=DEPTH)
         assert isinstance(shown, dict), "what is shown is a resource"
         return replace(self, command=meaning_of(shown, self.command.wanted(shown), sighting.appointment))

@@ -13,7 +13,7 @@ from gateway.domain.appointment import Appointment
 from gateway.domain.codes import Code
 from gateway.domain.decision import Check, Decision, Permit, Refusal
 from gateway.domain.grant import Policy
-from gateway.domain.intents import Meaning
+from gateway.domain.intents import NOTHING, Meaning
 from gateway.domain.outcome import Accepted, Applied, Outcome, Rejected, Unknown, can_be_seen
 from gateway.domain.rules import decide
 from gateway.flow import records
@@ -61,10 +61,16 @@ class _Judged:
     now: datetime
     seen: Appointment | None
 
+    @property
+    def hidden(self) -> bool:
+        """Whether the partner must not learn that the appointment exists."""
+        decision = self.decision
+        return isinstance(decision, Refusal) and (decision.facts is None or decision.code is Code.NOT_FOUND)
+
     def busy(self) -> "_Judged":
         """Give the refusal of a write that must not begin now, to those who may know that the appointment exists."""
         decision = self.decision
-        if isinstance(decision, Refusal) and (decision.facts is None or decision.code is Code.NOT_FOUND):
+        if self.hidden:
             return self
         checks = (*decision.checks, Check("appointment-free", passed=False))
         return replace(self, decision=Refusal(Code.APPOINTMENT_BUSY, checks, decision.grant, decision.facts))
@@ -152,7 +158,7 @@ class Writes:
 
     async def _decide(self, order: Order, sighting: Sighting | None, stand: Stand, *, free: bool) -> Answer | None:
         """Decide, and carry out what is permitted; None where somebody else took the appointment meanwhile."""
-        order = order.beside(sighting)
+        order = self._understand(order, sighting)
         judged = self._judge(order, sighting)
         if not free:
             judged = judged.busy()
@@ -164,6 +170,16 @@ class Writes:
         if begun is None and not stand.has_time:
             return await self._refuse(order, judged.busy(), stand)
         return begun
+
+    def _understand(self, order: Order, sighting: Sighting | None) -> Order:
+        """Find out what a wish comes to, but for those who must not learn that the appointment exists.
+
+        Comparing takes a time that the partner's own body decides, and an early answer would tell it.
+        """
+        if not isinstance(order.command, Wish):
+            return order
+        unread = replace(order, command=NOTHING)
+        return unread if sighting is None or self._judge(unread, sighting).hidden else order.beside(sighting)
 
     def _judge(self, order: Order, sighting: Sighting | None) -> _Judged:
         policy, now = self.policy(), self.clock()

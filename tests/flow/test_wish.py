@@ -74,6 +74,23 @@ async def test_what_is_not_there_is_told_before_what_it_means(bench: Bench, want
     assert [record["operation"] for record in bench.paper.written] == [None]
 
 
+async def test_nothing_is_compared_with_what_its_partner_may_not_see(bench: Bench) -> None:
+    compared: list[Any] = []
+
+    def wanted(shown: Any) -> Any:
+        compared.append(shown)
+        return CANCELLED
+
+    bench.hospital.copies["a-1"] = appointment(labels=frozenset({"SEXUAL_HEALTH"}))
+
+    assert await bench.run(command=Wish(wanted)) == Refused(Code.NOT_FOUND)
+    assert compared == []
+
+    bench.hospital.copies["a-1"] = appointment()
+    await bench.run(command=Wish(wanted))
+    assert compared == [{}]
+
+
 async def test_a_version_is_compared_before_what_it_means(bench: Bench) -> None:
     answer = await bench.run(command=wish(CANCELLED | {"description": "x"}), expected_version="6")
     assert answer == Refused(Code.VERSION_CONFLICT)
