@@ -22,7 +22,7 @@ from gateway.partner.wire import Misfit
 MOST_OPERATIONS: Final = 50
 MOST_STEPS: Final = 32
 """Between the root and the place that one operation names."""
-MOST_VALUES: Final = 5_000
+MOST_VALUES: Final = 2_000
 DEEPEST: Final = 96
 """Of the copy while a patch copies and moves within it: PKB's own may be 64 deep, and what comes with a patch 32."""
 

@@ -205,9 +205,9 @@ BOMBS = {
         op("add", "/x", value={}),
         *[op("move", "/y" + "/d" * 30, **{"from": "/x"}), op("move", "/x", **{"from": "/y"})] * 24,
     ],
-    "an array doubled": [op("add", "/x", value=["a"] * 4000), *[op("copy", "/x/-", **{"from": "/x"})] * 49],
+    "an array doubled": [op("add", "/x", value=["a"] * 1900), *[op("copy", "/x/-", **{"from": "/x"})] * 49],
     "the largest that is let through": [
-        op("add", "/x", value=["a"] * 4000),
+        op("add", "/x", value=["a"] * 1900),
         *[op("move", "/y", **{"from": "/x"}), op("move", "/x", **{"from": "/y"})] * 24,
     ],
 }
