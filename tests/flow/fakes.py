@@ -59,6 +59,9 @@ class Clock:
     def __call__(self) -> datetime:
         return self.now
 
+    def elapsed(self) -> float:
+        return self.ticks
+
     def passes(self, time: timedelta) -> None:
         """Let time pass, without anybody waking up."""
         self.now += time
@@ -275,7 +278,7 @@ class Bench:
             self._alarm,
             self.veil,
             self.nap,
-            lambda: self.clock.ticks,
+            self.clock.elapsed,
         )
         self.writes = Writes(
             lambda: self.policy,

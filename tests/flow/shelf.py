@@ -39,6 +39,8 @@ class Shelf:
     kept: list[Task] = field(default_factory=list)
     """Every Task as it was filed, changed or ended."""
     node: str = ""
+    unheard: set[str] = field(default_factory=set)
+    """Tasks that this node ended without being told so; it will ask again."""
 
     def __post_init__(self) -> None:
         self.node = self.node or self.chain
@@ -48,7 +50,10 @@ class Shelf:
         await self._asked("claim_key")
         known = self.cupboard.keys.get((partner, key))
         if known is None:
+            self._must_live()
             self.cupboard.keys[partner, key] = (fingerprint, task, self.node)
+            return KeyIsNew()
+        if known[1] == task:
             return KeyIsNew()
         if known[0] != fingerprint:
             return KeyIsOthers()
@@ -56,7 +61,9 @@ class Shelf:
 
     async def free_key(self, task: str) -> None:
         await self._asked("free_key")
-        self._free_key(task)
+        filed = self.cupboard.filed.get(task)
+        if filed is None or filed.phase is Phase.HELD:
+            self._free_key(task)
 
     async def look(self, keys: Sequence[Key]) -> Sequence[Turn]:
         await self._asked("look")
@@ -64,6 +71,7 @@ class Shelf:
 
     async def hold(self, task: Task, turns: Mapping[Key, int], chain: str) -> bool:
         await self._asked("hold")
+        self._must_live()
         seen = {key: self._turn(key) for key in turns}
         if any(turn.holder is not None or turn.epoch != turns[key] for key, turn in seen.items()):
             return False
@@ -74,7 +82,8 @@ class Shelf:
         await self._asked("send")
         self._torn()
         filed = self.cupboard.filed.get(task.id)
-        if filed is None or filed.phase is not Phase.HELD or self.cupboard.owners.get(task.id) != self.node:
+        mine = self.cupboard.owners.get(task.id) == self.node in self.cupboard.nodes
+        if filed is None or filed.phase is not Phase.HELD or not mine:
             return False
         self._put(replace(filed, task=task, phase=Phase.SENT))
         return True
@@ -88,9 +97,11 @@ class Shelf:
     async def end(self, task: Task, record: Mapping[str, Any], chain: str, *, free_key: bool = False) -> bool:
         await self._asked("end")
         self._torn()
-        filed = self.cupboard.filed.get(task.id)
-        if filed is None or filed.phase is Phase.ENDED:
-            return False
+        filed = self.cupboard.filed.get(task.id) or Filed(task, Phase.OPEN, chain)
+        if filed.phase is Phase.ENDED:
+            mine = task.id in self.unheard
+            self.unheard.discard(task.id)
+            return mine
         self._put(replace(filed, task=task, phase=Phase.ENDED, owed=chain, record=record))
         self._let_go(task.id)
         if free_key:
@@ -100,13 +111,18 @@ class Shelf:
     async def recorded(self, tasks: Collection[str]) -> None:
         await self._asked("recorded")
         for task in tasks:
-            self.cupboard.filed[task] = replace(self.cupboard.filed[task], owed=None, record=None)
+            filed = self.cupboard.filed[task]
+            if filed.phase is Phase.ENDED:
+                self.cupboard.filed[task] = replace(filed, owed=None, record=None)
 
     async def drop(self, task: str) -> None:
         await self._asked("drop")
-        self.cupboard.filed.pop(task, None)
-        self._let_go(task)
-        self._free_key(task)
+        filed = self.cupboard.filed.get(task)
+        if filed is not None and filed.phase is Phase.HELD:
+            del self.cupboard.filed[task]
+            del self.cupboard.owners[task]
+            self._let_go(task)
+            self._free_key(task)
 
     async def find(self, task: str) -> Filed | None:
         await self._asked("find")
@@ -134,11 +150,15 @@ class Shelf:
             for node, leased in self.cupboard.nodes.items()
             if node != self.node and (not leased or node.partition("/")[0] in dead)
         }
+        if self.node not in self.cupboard.nodes:
+            return []
         for node in gone:
             del self.cupboard.nodes[node]
-        for name, (_, task, node) in [*self.cupboard.keys.items()]:
+        for name, (print_, task, node) in [*self.cupboard.keys.items()]:
             if node in gone and task not in self.cupboard.filed:
                 del self.cupboard.keys[name]
+            elif node in gone:
+                self.cupboard.keys[name] = (print_, task, self.node)
         found = [
             task
             for task, node in self.cupboard.owners.items()
@@ -151,6 +171,7 @@ class Shelf:
         await self._asked("restore")
         if filed.task.id in self.cupboard.filed:
             return False
+        self._must_live()
         self._file(filed, [key for key in keys if self._turn(key).holder is None])
         return True
 
@@ -184,6 +205,10 @@ class Shelf:
         await asyncio.sleep(0)
         if self.down or method in self.deaf_to:
             raise StateUnavailable("down")
+
+    def _must_live(self) -> None:
+        if self.node not in self.cupboard.nodes:
+            raise StateUnavailable("this node was taken for dead")
 
     def _torn(self) -> None:
         if self.torn is not None:
