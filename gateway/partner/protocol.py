@@ -145,7 +145,8 @@ class PartnerProtocol(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the clock; unflushed bytes of an answer count as soon as there are any."""
         assert isinstance(transport, asyncio.WriteTransport)
-        transport.set_write_buffer_limits(high=0)
+        # asyncio's TLS compares the other way round, and so would never see a buffer of 0 bytes as emptied.
+        transport.set_write_buffer_limits(high=0 if transport.get_extra_info("sslcontext") is None else 1)
         super().connection_made(transport)
         if self._room.enter(self):
             self._await_headers()

@@ -18,7 +18,7 @@ from gateway.app.certificate import Certificate, open_certificate
 from gateway.configuration.secret import Reading, Secret, read_secret
 from gateway.configuration.settings import TlsSettings
 from gateway.partner import tls
-from gateway.partner.protocol import HttpEdge, partner_runner
+from gateway.partner.protocol import HttpEdge, HttpLimits, partner_runner
 from gateway.partner.tls import Identity, TlsProblem, context, replace, secure_site
 from tests.edges.raw_network import DAY, Authority, authority
 from tests.edges.raw_requests import get
@@ -31,11 +31,11 @@ def ca(tmp_path: Path) -> Authority:
 
 
 @asynccontextmanager
-async def listening(shown: ssl.SSLContext) -> AsyncIterator[int]:
+async def listening(shown: ssl.SSLContext, limits: HttpLimits = QUICK) -> AsyncIterator[int]:
     bench = WireBench()
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", bench.handle)
-    runner = partner_runner(app, HttpEdge(bench.on_malformed, bench.on_fault, lambda: "new", QUICK))
+    runner = partner_runner(app, HttpEdge(bench.on_malformed, bench.on_fault, lambda: "new", limits))
     await runner.setup()
     bound = socket.create_server(("127.0.0.1", 0))
     await secure_site(runner, bound, shown).start()
@@ -71,6 +71,17 @@ async def test_a_request_is_answered_over_current_tls(ca: Authority) -> None:
         await wire.send(get())
         assert (await wire.answer()).status == 200
         assert wire.writer.get_extra_info("ssl_object").version() == "TLSv1.3"
+
+
+async def test_a_connection_is_kept_after_an_answer_and_closed_after_a_refusal(ca: Authority) -> None:
+    patient = HttpLimits(discard=0.2)
+    async with listening(context(Identity(*ca.pair())), patient) as port, connected(port, ca.trust()) as wire:
+        for _ in range(3):
+            await wire.send(get())
+            assert (await wire.answer()).status == 200
+        await wire.send(get(target="/a/../b"))
+        assert (await wire.answer()).status == 400
+        assert await wire.closed(within=2)
 
 
 @pytest.mark.parametrize("kind", ["TLS 1.1", "a cipher without forward secrecy", "plain http"])
