@@ -11,6 +11,7 @@ from gateway.cli.explain import explain_command
 from gateway.cli.grants import grants
 from gateway.cli.replay import replay_command
 from gateway.cli.sandbox import sandbox
+from gateway.cli.selftest import selftest
 from gateway.cli.serve import serve
 from gateway.cli.tasks import tasks
 from gateway.cli.token import token
@@ -22,6 +23,19 @@ def main() -> None:
     """Let appointment partners read, change and cancel appointments in PKB, exactly as far as customers granted it."""
 
 
-for _verb in (serve, sandbox, check, explain_command, grants, changes_command, token, block, unblock, tasks, audit):
+for _verb in (
+    serve,
+    sandbox,
+    check,
+    explain_command,
+    grants,
+    changes_command,
+    token,
+    block,
+    unblock,
+    tasks,
+    audit,
+    selftest,
+):
     main.add_command(_verb)
 grants.add_command(replay_command)

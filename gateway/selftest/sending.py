@@ -7,13 +7,16 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from ssl import SSLContext
+from ssl import SSLContext, SSLError
 from typing import Any, Final
 
 from gateway.selftest.vectors import Vector, filled
 
 PATIENCE: Final = 8.0
 """Seconds to wait for an answer, or for the end of a connection: more than a gateway lets a head take."""
+
+AFTERWARDS: Final = 0.2
+"""Seconds after an answer in which another one would have come."""
 
 Sign = Callable[[str, bytes, Mapping[str, str]], bytes]
 """(who signs, what is signed, words) → the signature."""
@@ -96,13 +99,15 @@ async def send(vector: Vector, place: Place) -> Heard:
     reader, writer = await asyncio.open_connection(place.host, place.port, ssl=place.tls)
     try:
         writer.write(wire(vector, place.words, place.sign))
-        with contextlib.suppress(ConnectionError):
-            await writer.drain()
-            _shut(writer, wanted=vector.shut)
-            async with asyncio.timeout(PATIENCE):
-                await _listen(reader, writer, vector, heard)
+        await writer.drain()
+        _shut(writer, wanted=vector.shut)
+        async with asyncio.timeout(PATIENCE):
+            await _listen(reader, writer, vector, heard)
     except TimeoutError:
         heard.closed = False
+    except (ConnectionError, SSLError):
+        # What was not read when the other side closed: an answer that came before stays one.
+        heard.closed = True
     finally:
         heard.seconds = time.monotonic() - begun
         writer.close()
@@ -112,12 +117,23 @@ async def send(vector: Vector, place: Place) -> Heard:
 
 
 async def _listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, vector: Vector, heard: Heard) -> None:
-    while piece := await reader.read(65_536):
+    enough = False
+    while piece := await _more(reader, enough and not vector.closes and not writer.can_write_eof()):
         heard.raw += piece
         heard.answers, heard.torn = parse(heard.raw, vector.method)
-        if len(heard.answers) >= vector.answers and not heard.torn:
-            _shut(writer, wanted=True)
+        enough = len(heard.answers) >= vector.answers and not heard.torn
+        _shut(writer, wanted=enough)
     heard.closed = True
+
+
+async def _more(reader: asyncio.StreamReader, last: bool) -> bytes:  # noqa: FBT001 - said by the loop above only
+    """Read on. TLS knows no half of a connection: there, what is not said soon after the answer never will be."""
+    if not last:
+        return await reader.read(65_536)
+    try:
+        return await asyncio.wait_for(reader.read(65_536), AFTERWARDS)
+    except TimeoutError:
+        return b""
 
 
 def _shut(writer: asyncio.StreamWriter, *, wanted: bool) -> None:

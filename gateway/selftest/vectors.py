@@ -46,6 +46,8 @@ class Vector:
     host: str = "@{host}"
     token: str = "@{token}"  # noqa: S105 - a place to be filled
     """The credentials of the Authorization header; empty: no such header."""
+    authenticated: bool = False
+    """Whether it says something only with a good access token."""
     jwt: Jwt | None = None
     headers: tuple[str, ...] = ()
     body: str = ""

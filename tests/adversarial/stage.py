@@ -189,14 +189,14 @@ def _about_records(vector: Vector, records: list[Json], heard: Heard) -> list[st
 
 @contextlib.contextmanager
 def target(
-    sandbox: Place, forked_from: Nursery, name: str, guard: str = "", settings: str = SETTINGS
+    sandbox: Place, forked_from: Nursery, name: str, guard: str = "", settings: str = SETTINGS, listen: str = ""
 ) -> Iterator[Target]:
     """A gateway of its own, in front of the sandbox's PKB."""
     pkb = urlsplit(sandbox.told["pkb_url"])
     relay = Relay((pkb.hostname or "", pkb.port or 0))
     port, admin_port = free_port(), free_port()
     config = sandbox.directory / f"{name}.toml"
-    config.write_text(_settings(sandbox, name, (port, admin_port), relay.port, settings), encoding="utf-8")
+    config.write_text(_settings(sandbox, name, (port, admin_port), relay.port, settings, listen), encoding="utf-8")
     log = config.with_suffix(".log")
     pid = forked_from.fork(config, log, guard)
     url = f"http://127.0.0.1:{port}"
@@ -221,12 +221,12 @@ def _wait_until_it_serves(found: Target, port: int) -> None:
     raise AssertionError(found.log.read_text(encoding="utf-8")[-3000:])
 
 
-def _settings(sandbox: Place, name: str, ports: tuple[int, int], relay: int, more: str) -> str:
+def _settings(sandbox: Place, name: str, ports: tuple[int, int], relay: int, more: str, listen: str) -> str:
     text = Path(sandbox.told["config_file"]).read_text(encoding="utf-8")
     pkb = urlsplit(sandbox.told["pkb_url"]).netloc
     for pattern, new in (
         (r"public_url = .*", f'public_url = "http://127.0.0.1:{ports[0]}"'),
-        (r"(listen = .*port = )\d+", rf"\g<1>{ports[0]}"),
+        (r"(listen = .*port = )\d+", rf"\g<1>{ports[0]}{listen and ', '}{listen}"),
         (r"(admin = .*port = )\d+", rf"\g<1>{ports[1]}"),
         (r'directory = "audit"', f'directory = "{name}"'),
         (r"sqlite:///state.db", f"sqlite:///{name}.db"),
