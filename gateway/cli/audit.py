@@ -3,16 +3,17 @@
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
+from gateway.cli.tables import echo_json
 from gateway.configuration.problems import ConfigurationRefused
 from gateway.configuration.settings_file import load_settings
 from gateway.configuration.settings_words import INSECURE_FLAGS
 from gateway.domain.chain import EXPLANATION, Bad, Sound
 from gateway.storage.following import follow, last_lines
-from gateway.storage.verification import Unreadable, read_checkpoints, read_keys, verify
+from gateway.storage.verification import Report, Unreadable, read_checkpoints, read_keys, verify
 
 _EXISTING = click.Path(path_type=Path)
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -28,7 +29,8 @@ def audit() -> None:
 @click.argument("paths", nargs=-1, required=True, type=_EXISTING, metavar="PATH...")
 @click.option("--keys", type=_FILE, help="JWKS with the public keys that sign checkpoints.")
 @click.option("--checkpoint", type=_FILE, help="The last checkpoint record, kept elsewhere.")
-def verify_command(paths: tuple[Path, ...], keys: Path | None, checkpoint: Path | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One JSON object in place of lines.")
+def verify_command(paths: tuple[Path, ...], keys: Path | None, checkpoint: Path | None, *, as_json: bool) -> None:
     """Check every hash chain in files and folders; exit 1 and name the first bad record if one is bad."""
     try:
         known = None if keys is None else read_keys(keys)
@@ -38,6 +40,9 @@ def verify_command(paths: tuple[Path, ...], keys: Path | None, checkpoint: Path 
         raise click.ClickException(str(error)) from error
     if not report.chains:
         raise click.ClickException("no audit records (*.jsonl) there")
+    if as_json:
+        echo_json(_as_json(report, signatures=known is not None))
+        sys.exit(1 if report.bad else 0)
     for chain in report.chains:
         click.echo(_sentence(chain, signatures=known is not None))
     click.echo("signatures: " + ("checked" if known is not None else "unchecked (give --keys)"))
@@ -45,6 +50,26 @@ def verify_command(paths: tuple[Path, ...], keys: Path | None, checkpoint: Path 
         click.echo(f"BAD: {len(report.bad)} of {len(report.chains)} chains")
         sys.exit(1)
     click.echo(f"good: {len(report.chains)} chains, {sum(chain.records for chain in report.chains)} records")
+
+
+def _as_json(report: Report, *, signatures: bool) -> dict[str, Any]:
+    chains: list[dict[str, Any]] = []
+    for chain in report.chains:
+        told: dict[str, Any] = {"chain": chain.chain, "good": isinstance(chain, Sound), "records": chain.records}
+        match chain:
+            case Sound():
+                told |= {"head": chain.head, "checkpoint": chain.checkpoint, "torn": chain.torn}
+            case Bad():
+                place = {"file": chain.file or None, "line": chain.line if chain.file else None, "seq": chain.seq}
+                found = {"what": chain.what.value, "explanation": EXPLANATION[chain.what], "found": chain.found or None}
+                told |= {**place, **found}
+        chains.append(told)
+    return {
+        "good": not report.bad,
+        "signatures": "checked" if signatures else "unchecked",
+        "records": sum(chain.records for chain in report.chains),
+        "chains": chains,
+    }
 
 
 def _sentence(chain: Sound | Bad, *, signatures: bool) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 
 from gateway.app.grants import grants_reader, read_keys
+from gateway.cli.tables import echo_json
 from gateway.configuration.cases import CASES
 from gateway.configuration.document import read_document
 from gateway.configuration.grants import Grants, GrantsReader
@@ -32,19 +33,20 @@ def insecure_flags(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @click.option("--config", type=click.Path(path_type=Path), help=f"Settings; default {DEFAULT}.")
 @click.option("--grants", type=click.Path(path_type=Path), help="Grants file; alone, it needs no settings, no secrets.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object in place of lines.")
 @insecure_flags
-def check(config: Path | None, grants: Path | None, allowed: tuple[str, ...]) -> None:
+def check(config: Path | None, grants: Path | None, allowed: tuple[str, ...], *, as_json: bool) -> None:
     """Check the configuration. Exit 1 with every mistake in it, or 0 with a summary."""
     if config is None and grants is not None:
-        _finish(None, GrantsReader(grants, read_keys=read_keys, secrets=False), [])
+        _finish(None, GrantsReader(grants, read_keys=read_keys, secrets=False), [], as_json=as_json)
         return
     file = config or DEFAULT
     try:
         settings = load_settings(file, allowed=frozenset(allowed))
     except ConfigurationRefused as refused:
-        _finish(None, _reader_despite(file, grants, frozenset(allowed)), list(refused.problems))
+        _finish(None, _reader_despite(file, grants, frozenset(allowed)), list(refused.problems), as_json=as_json)
         return
-    _finish(settings, grants_reader(settings, grants), [])
+    _finish(settings, grants_reader(settings, grants), [], as_json=as_json)
 
 
 def _reader_despite(config: Path, grants: Path | None, allowed: frozenset[str]) -> GrantsReader | None:
@@ -66,24 +68,54 @@ def _grants_named_in(config: Path) -> Path | None:
     return config.parent / named if isinstance(named, str) and named.strip() else None
 
 
-def _finish(settings: Settings | None, reader: GrantsReader | None, problems: list[Problem]) -> None:
+def _finish(settings: Settings | None, reader: GrantsReader | None, problems: list[Problem], *, as_json: bool) -> None:
     loaded: Grants | None = None
     try:
         loaded = None if reader is None else reader.load()
         problems = problems if loaded is None else [*problems, *loaded.failing]
     except ConfigurationRefused as refused:
         problems = [*problems, *refused.problems]
-    for problem in problems:
-        click.echo(str(problem))
-    if reader is not None and reader.routes is None:
-        click.echo("note: without gateway.toml nothing that depends on routes, issuers or secrets was checked")
-        if (reader.path.parent / CASES).is_file():
-            click.echo(f"note: nor were the cases in {CASES} run")
-    if problems or loaded is None or reader is None:
-        click.echo(f"{len(problems)} {'mistake' if len(problems) == 1 else 'mistakes'} found")
+    notes = [] if reader is None or reader.routes is not None else _notes(reader)
+    good = loaded if reader is not None and not problems else None
+    if as_json:
+        echo_json(_as_json(good, problems, notes, datetime.now(UTC)))
+    else:
+        for line in (*map(str, problems), *(f"note: {note}" for note in notes)):
+            click.echo(line)
+    if good is None or reader is None:
+        if not as_json:
+            click.echo(f"{len(problems)} {'mistake' if len(problems) == 1 else 'mistakes'} found")
         raise click.exceptions.Exit(1)
-    for line in _summary(settings, reader.path, loaded, datetime.now(UTC)):
+    for line in () if as_json else _summary(settings, reader.path, good, datetime.now(UTC)):
         click.echo(line)
+
+
+def _notes(reader: GrantsReader) -> list[str]:
+    notes = ["without gateway.toml nothing that depends on routes, issuers or secrets was checked"]
+    return [*notes, f"nor were the cases in {CASES} run"] if (reader.path.parent / CASES).is_file() else notes
+
+
+def _as_json(good: Grants | None, problems: list[Problem], notes: list[str], now: datetime) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "ok": good is not None,
+        "problems": [
+            {"file": str(each.file), "line": each.line, "place": each.place, "message": each.message}
+            for each in problems
+        ],
+        "notes": notes,
+    }
+    if good is None:
+        return told
+    policy = good.policy
+    return {
+        **told,
+        "digest": policy.digest,
+        "partners": len(policy.partners),
+        "customers": len(policy.customers),
+        "grants": len(policy.grants),
+        "in_force": sum(grant.in_force(now) for grant in policy.grants),
+        "shadow": sum(grant.shadow for grant in policy.grants),
+    }
 
 
 def _summary(settings: Settings | None, path: Path, grants: Grants, now: datetime) -> list[str]:

@@ -13,6 +13,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from gateway.cli.tables import echo_json
 from gateway.partner.keys import ALGORITHMS
 from gateway.partner.token_endpoint import ASSERTION_TYPE, CLIENT_CREDENTIALS
 
@@ -138,11 +139,16 @@ def sign_for(sandbox: Path, entry: SandboxPartner) -> str:
     help="The sandbox.json a running sandbox wrote.",
 )
 @click.option("--partner", required=True, help="Id of one of its partners.")
-def token(sandbox: Path, partner: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One JSON object in place of lines.")
+def token(sandbox: Path, partner: str, *, as_json: bool) -> None:
     """Print an assertion and an access token of a sandbox partner."""
     entry = read_partner(sandbox, partner)
     # An assertion is used up by its first use, so the one printed is not the one that fetched the token.
     access_token = asyncio.run(fetch_token(sign_for(sandbox, entry), entry.token_url))
+    if as_json:
+        told = {"partner": partner, "token_url": entry.token_url, "assertion": sign_for(sandbox, entry)}
+        echo_json({**told, "access_token": access_token})
+        return
     click.echo(f"Assertion of {partner} (good once, for {LIFETIME} seconds, at {entry.token_url}):")
     click.echo(sign_for(sandbox, entry))
     click.echo(f"\nAccess token of {partner} (send it as Authorization: Bearer ...):")
