@@ -35,7 +35,7 @@ test: check ## every check, every test, and the coverage that the domain and the
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='gateway/domain/*,gateway/flow/*' --fail-under=100
 
-check: $(TOOLS) ## format, lint, types, floors, Dockerfile
+check: $(TOOLS) ## format, lint, types, floors, Dockerfile, known weaknesses of dependencies
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -46,6 +46,7 @@ check: $(TOOLS) ## format, lint, types, floors, Dockerfile
 	else \
 		echo "SKIPPED: THE DOCKERFILE WAS NOT LINTED, HADOLINT IS NOT PACKAGED FOR THIS PLATFORM"; \
 	fi
+	$(BIN)/python bench/dependencies.py
 
 faults: $(TOOLS) ## every fault at every step of a write, on both routes and both stores; then each guard taken out
 	$(BIN)/python -m tests.faults.report --lanes $(LANES)

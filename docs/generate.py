@@ -89,8 +89,8 @@ MEANINGS: Final[dict[str, str]] = {
     "listen.trusted_proxies": "Proxies (addresses or networks) whose word about the caller's address is believed: the "
     "nearest hop in `Forwarded` or `X-Forwarded-For` that is none of them is the audit's `client`, and has the budget "
     "of a stranger. Where both headers come and differ, neither is believed. From anybody else both are ignored.",
-    "listen.tls.certificate": "Certificate with its chain, PEM, as a reference. With `key`, partners are served TLS 1.2 "
-    "and 1.3 without a proxy. Both files are followed: see [operations.md](operations.md#tls).",
+    "listen.tls.certificate": "Certificate with its chain, PEM, as a reference. With `key`, partners are served TLS "
+    "1.2 and 1.3 without a proxy. Both files are followed: see [operations.md](operations.md#tls).",
     "listen.tls.key": "The private key to it, PEM without a passphrase.",
     "listen.tls.client_ca": "Authorities (PEM). Only clients with a certificate of one of them may connect; tokens are "
     "asked for all the same.",
