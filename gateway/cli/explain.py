@@ -1,6 +1,7 @@
 """`explain`: what would be decided, and every rule that led there."""
 
 import asyncio
+import os
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from gateway.app.explaining import Explained, Question, explain, explaining
 from gateway.app.grants import read_policy
 from gateway.cli import tables
 from gateway.configuration.problems import ConfigurationRefused
+from gateway.configuration.settings import Settings
 from gateway.configuration.settings_file import load_settings
 from gateway.configuration.settings_words import INSECURE_FLAGS
 from gateway.domain.appointment import CANCEL_REASON_SYSTEM, Cancel, Change, Command, Instant, PatientClaim, Read
@@ -25,6 +27,7 @@ from gateway.domain.grant import Coding, Operation, Policy
 from gateway.domain.rules import Claimant
 from gateway.flow import records
 from gateway.flow.ports import JournalUnavailable, StateUnavailable, UpstreamFault
+from gateway.storage.sqlite import SCHEME, path_of
 
 REFUSED = 2
 
@@ -170,6 +173,7 @@ def _live(asked: _Asked, id_: str, by: str, config: Path) -> Explained:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         settings = load_settings(config, allowed=frozenset(INSECURE_FLAGS))
+        _check_place(settings)
 
         async def ask() -> Explained:
             async with explaining(settings) as opened:
@@ -183,6 +187,18 @@ def _live(asked: _Asked, id_: str, by: str, config: Path) -> Explained:
         raise click.ClickException(f"PKB could not be read ({fault.code}): {fault.reason}") from fault
     except (JournalUnavailable, StateUnavailable, OSError, ValueError) as error:
         raise click.ClickException(f"cannot explain: {error}") from error
+
+
+def _check_place(settings: Settings) -> None:
+    """Refuse folders and files that no gateway has made, or that another user's has. Raises ValueError and OSError."""
+    state = settings.state.url.reveal()
+    files = [settings.audit.directory, *([path_of(state)] if state.startswith(SCHEME) else [])]
+    for file in files:
+        if not file.exists():
+            raise ValueError(f"there is no {file}; has the gateway run with these settings?")
+        # What another user writes there would stop the gateway's next start.
+        if file.stat().st_uid != os.geteuid():
+            raise ValueError(f"{file} belongs to another user; run this as the user that runs the gateway")
 
 
 def _rows(explained: Explained) -> list[tuple[str, str]]:

@@ -53,7 +53,7 @@ def replay_files(
     tally = Tally()
     for line in _lines(files, advance):
         try:
-            record = json.loads(line)
+            record = json.loads(line.decode())
             if record["event"] not in REQUESTS or record["partner"] is None or record["customer"] is None:
                 continue
             replayed = replay(record, policy)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final, assert_never
 
 from gateway.domain.appointment import (
@@ -37,7 +38,11 @@ from gateway.domain.rules import (
 REQUESTS: Final = frozenset({"read", "search", "intent", "refused", "replayed"})
 """The events that tell of a partner's request: one record each."""
 _PERMIT: Final = "permit"
-_EITHER: Final = frozenset({Operation.CHANGE, Operation.CANCEL})
+_ASKED: Final[Mapping[Operation | None, frozenset[Operation]]] = {
+    None: frozenset({Operation.CHANGE, Operation.CANCEL}),
+    **{operation: frozenset({operation}) for operation in Operation},
+}
+"""What the gate is asked for: any one of these."""
 _SCOPE: Final = "scope-insufficient"
 # What the recorded facts tell anew. Every other answer hangs on PKB's copy or on the request itself, which no grants
 # file changes: it is taken as it was.
@@ -85,7 +90,7 @@ def replay(record: Mapping[str, Any], policy: Policy) -> Replayed:
     operation = Operation(record["operation"]) if record["operation"] else None
     who = Claimant(record["partner"], record["customer"])
     now = datetime.fromisoformat(record["now"] or record["time"])
-    admitted = admit(who, _EITHER if operation is None else frozenset({operation}), policy, now)
+    admitted = admit(who, _ASKED[operation], policy, now)
     facts = record["facts"]
     permitted, code = record["decision"] == _PERMIT, record["code"]
     if isinstance(admitted, Refusal):
@@ -173,6 +178,7 @@ def _moment(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
+@lru_cache(1024)
 def _coding(text: str) -> Coding:
     system, _, code = text.rpartition("|")
     return Coding(system, code)

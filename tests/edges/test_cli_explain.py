@@ -16,7 +16,7 @@ from gateway.domain.pseudonym import Pseudonyms
 from gateway.domain.rules import Claimant
 from gateway.flow.ports import JournalUnavailable, Sighting, UpstreamFault
 from tests import makers
-from tests.edges import settings_files
+from tests.edges import grants_files, settings_files
 from tests.edges.grants_files import grants_file
 from tests.edges.settings_files import settings_file
 from tests.flow.fakes import Paper
@@ -243,3 +243,13 @@ async def test_a_look_that_failed_is_on_record_too() -> None:
 async def test_nothing_is_explained_that_cannot_be_recorded() -> None:
     with pytest.raises(JournalUnavailable):
         await desk(Pkb(), Paper(full=True)).live(Question(makers.WHO, Read()), "a-1", "Ann", 1.0)
+
+
+def test_a_gateway_that_never_ran_here_is_said_before_anything_is_made(folder: Path) -> None:
+    command = ["explain", "--partner", "swiftbook", "--customer", "airedale", "--operation", "read"]
+    live = ["--id", "a-1", "--by", "Ann", "--config", str(folder / "gateway.toml")]
+    environ = {**settings_files.ENVIRON, **grants_files.ENVIRON}
+    result = CliRunner().invoke(main, [*command, *live], env=environ)
+    assert result.exit_code == 1
+    assert "has the gateway run with these settings?" in result.output
+    assert not (folder.parent / "var").exists()
