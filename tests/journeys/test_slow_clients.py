@@ -134,14 +134,14 @@ async def test_a_partner_that_never_reads_is_cut_off_and_takes_no_memory_with_it
         async with line(gateway, small=True) as deaf:
             deaf.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a transport of a socket reads too
             with contextlib.suppress(ConnectionError, TimeoutError):
-                async with asyncio.timeout(8):
+                async with asyncio.timeout(25):
                     while True:
                         deaf.writer.write(request * 50)
                         await deaf.writer.drain()
         return asyncio.get_running_loop().time() - began
 
     took = await asyncio.gather(*(ask_and_never_read() for _ in range(3)))
-    assert max(took) < 8
+    assert max(took) < 20
     assert resident(gateway.place.pid) - before < 40_000_000
     await serves(gateway)
 
