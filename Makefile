@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 CONFIG ?= config/gateway.toml
-WORKERS ?= 2
+WORKERS ?= 4
 LANES ?= 4
 UPGRADE ?=
 
