@@ -109,6 +109,16 @@ class Target:
             found += whole
         return found
 
+    async def settled(self) -> list[bytes]:
+        """The lines that came, once there is a refusal among them."""
+        found: list[bytes] = []
+        for _ in range(300):
+            found += self.records()
+            if any(b'"refuse"' in line for line in found):
+                break
+            await asyncio.sleep(0.01)
+        return found
+
     def logged(self) -> bytes:
         """What was added to the log since the last look."""
         source = self._files.get(self.log) or self._files.setdefault(self.log, self.log.open("rb"))
