@@ -18,6 +18,7 @@ from gateway.configuration.problems import Problem
 from gateway.configuration.reload import GrantsWatcher
 from gateway.configuration.settings import Settings
 from gateway.domain.grant import Policy
+from gateway.flow.ports import StateUnavailable
 from gateway.partner.assertions import Registered
 from gateway.partner.keys import JoinedKeys, KeySet, KeySetProblem, KeySource, load_key_set
 from gateway.partner.remote_keys import KeyUrls
@@ -75,15 +76,17 @@ class Registry:
         return self.blocks.on(self.watcher.current.policy)
 
     async def current(self) -> None:
-        """Wait, for at most a second, until grants file and blocks have been looked at within the last one.
+        """Wait until grants file and blocks have been looked at within the last second.
 
         They always have, but in a process that was stopped and wakes: then its timers are due, and soon will have.
+        Raises StateUnavailable where a second was not enough for that.
         """
         clock = asyncio.get_running_loop().time
         for _ in range(TRIES):
             if min(self.watcher.looked_at, self.blocks.looked_at) >= clock() - FRESH:
                 return
             await asyncio.sleep(FRESH / TRIES)
+        raise StateUnavailable("grants and blocks in force are older than they may be")
 
     def registered(self, partner: str) -> Registered | None:
         """Find a partner that proves itself by signed assertions, and its keys."""

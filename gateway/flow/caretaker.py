@@ -4,18 +4,18 @@ Before the ports open, and every few seconds after.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from gateway.domain.codes import Code
 from gateway.domain.grant import Operation
 from gateway.domain.outcome import Accepted, Applied, Outcome, Rejected, TaskStatus, Unknown, task_status
+from gateway.flow import records
 from gateway.flow.chains import Chains, Told
 from gateway.flow.faults import report
 from gateway.flow.open_writes import OpenWrites
 from gateway.flow.ports import Journal, JournalUnavailable, StateUnavailable
-from gateway.flow.records import read_moment
 from gateway.flow.store import LEASE_SECONDS, Filed, Phase, Store
 from gateway.flow.tasks import Task
 from gateway.flow.traces import trace_of_record
@@ -52,17 +52,27 @@ class Caretaker:
     async def begin(self) -> None:
         """Take up what was left, before anything new can touch it. Raises StateUnavailable, JournalUnavailable."""
         await self._renew()
-        for intent in await self.chains.open_intents():
-            await self._take_up(intent)
-        await self._round()
+        living = asyncio.create_task(self._again_and_again(self._renew))
+        try:
+            for intent in await self.chains.open_intents():
+                await self._take_up(intent)
+            await self._round()
+        finally:
+            living.cancel()
+            await asyncio.gather(living, return_exceptions=True)
 
     async def run(self) -> None:
-        """Go on until cancelled; a round that fails is tried again."""
+        """Go on until cancelled. While a long chain is read, this node goes on saying that it lives."""
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._again_and_again(self._renew))
+            both.create_task(self._again_and_again(self._round))
+
+    async def _again_and_again(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do it every few seconds; what fails is tried again."""
         while True:
             await self.sleep(ROUND_SECONDS)
             try:
-                await self._renew()
-                await self._round()
+                await work()
             except (StateUnavailable, JournalUnavailable):
                 continue
             except Exception as fault:  # noqa: BLE001 - whatever it is, this node must go on saying that it lives
@@ -70,7 +80,7 @@ class Caretaker:
 
     async def _renew(self) -> None:
         asked_at = asyncio.get_running_loop().time()
-        if not await self.store.renew():
+        if not await self.store.renew(self.journal.chain):
             self._deaths += 1
             self.notice("taken for dead", {"chain": self.journal.chain})
         # Counted from before the question: the store may have answered it at once, and the answer come late.
@@ -83,11 +93,11 @@ class Caretaker:
             self.notice("open write", {"task": filed.task.id, "appointment": filed.task.appointment, "of": filed.chain})
             self._adopted[filed.task.id] = filed
         for filed in tuple(self._adopted.values()):
-            await self._adopt(filed)
+            await _by_itself(self._adopt(filed))
             del self._adopted[filed.task.id]
         for filed in await self.store.owing():
             if not self.open_writes.minds(filed.task.id):
-                await self._settle(filed)
+                await _by_itself(self._settle(filed))
 
     async def tell_ends(self) -> None:
         """Tell the store which ends are on record. Raises StateUnavailable."""
@@ -150,6 +160,16 @@ class Caretaker:
             await self.open_writes.follow(filed)
 
 
+async def _by_itself(work: Coroutine[Any, Any, None]) -> None:
+    """See to one write; one of which nothing can be made must not keep the others waiting."""
+    try:
+        await work
+    except (StateUnavailable, JournalUnavailable):
+        raise
+    except Exception as fault:  # noqa: BLE001 - a person finds it among the open ones
+        report("a write that a dead process left could not be taken up", fault)
+
+
 def _traced(filed: Filed, *, accepted: bool) -> Filed:
     trace = {**filed.task.trace, "accepted": accepted}
     return replace(filed, task=replace(filed.task, trace=trace, status=task_status(Accepted())))
@@ -164,11 +184,12 @@ def _as_told(task: Task, told: Told) -> Task:
     }
     outcome = outcomes.get(told.outcome, Unknown())
     status = task_status(outcome, closed=True)
-    return replace(task, status=status, outcome=told.outcome)
+    code = records.outcome_code(outcome)
+    return replace(task, status=status, outcome=told.outcome, code=code)
 
 
 def _remembered(intent: Mapping[str, Any]) -> Task:
-    at = read_moment(intent["now"])
+    at = records.read_moment(intent["now"])
     repeated = {
         name: intent[name]
         for name in (

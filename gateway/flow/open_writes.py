@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -71,8 +72,15 @@ class OpenWrites:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ticks: Callable[[], float] = time.monotonic
     _open: dict[str, OpenWrite] = field(default_factory=dict)
-    _owed: set[str] = field(default_factory=set)
-    _minded: set[str] = field(default_factory=set)
+    _owed: Counter[str] = field(default_factory=Counter)
+    _later: set[str] = field(default_factory=set)
+    """Writes whose end the store is asked about again and again."""
+    _asking: Counter[str] = field(default_factory=Counter)
+    """How many ask the store at this moment whether they may record the end of a write."""
+    _unsure: set[str] = field(default_factory=set)
+    """Ends of which the store did not say whether it consented; whoever asked asks again."""
+    _ours: set[str] = field(default_factory=set)
+    """Ends that this process records, until the store knows that they are on record."""
     _on_record: set[str] = field(default_factory=set)
     _running: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -83,11 +91,11 @@ class OpenWrites:
     @property
     def owed(self) -> int:
         """How many outcomes still wait for the audit stream."""
-        return len(self._owed)
+        return self._owed.total()
 
     def minds(self, task: str) -> bool:
         """Whether this process is about to record the end of a write, or has and did not tell the store yet."""
-        return task in self._minded
+        return self._asking[task] > 0 or task in self._unsure or task in self._ours
 
     @property
     def on_record(self) -> Collection[str]:
@@ -97,7 +105,7 @@ class OpenWrites:
     def confirmed(self, tasks: Collection[str]) -> None:
         """Take note that the store was told."""
         self._on_record.difference_update(tasks)
-        self._minded.difference_update(tasks)
+        self._ours.difference_update(tasks)
 
     async def settle(self, opened: OpenWrite, outcome: Outcome) -> Task:
         """Record the first outcome of a write; one that is not final is followed. Never raises."""
@@ -118,7 +126,8 @@ class OpenWrites:
 
     async def follow(self, filed: Filed) -> None:
         """Look after a write that another process began and did not see end."""
-        if filed.task.id not in self._open:
+        # A Task of the first releases tells too little to be followed; it waits for a person.
+        if filed.task.id not in self._open and _can_be_recalled(filed.task):
             opened = self.recalled(filed.task)
             self._open[opened.task.id] = opened
             await self.arrears.tell(lambda: self.store.open(opened.task))
@@ -136,6 +145,8 @@ class OpenWrites:
 
     async def find_out(self, task: Task, deadline: float) -> Task:
         """Look at PKB now, and give the Task as it then is. Raises StateUnavailable."""
+        if task.id not in self._open and not _can_be_recalled(task):
+            return task
         opened = self._open.get(task.id) or self.recalled(task)
         outcome, seen = await self._look(opened, deadline)
         if not is_final(outcome):
@@ -179,7 +190,7 @@ class OpenWrites:
 
     async def pay(self, record: records.Record, task: str) -> None:
         """Record an end that the store has told this process to record."""
-        self._minded.add(task)
+        self._ours.add(task)
         await self._record({**record, "recovered": True}, task, final=True)
 
     async def close(self) -> None:
@@ -202,7 +213,10 @@ class OpenWrites:
             self._owe(task, outcome, record)
 
     def _owe(self, task: Task, outcome: Outcome, record: records.Record) -> None:
-        self._owed.add(task.id)
+        if task.id in self._later:
+            return
+        self._later.add(task.id)
+        self._owed[task.id] += 1
         self._start(self._end_later(task, outcome, {**record, "recovered": True}))
 
     async def _end_later(self, task: Task, outcome: Outcome, record: records.Record) -> None:
@@ -217,14 +231,23 @@ class OpenWrites:
 
         Raises StateUnavailable: then the store may have consented all the same, and whoever asked must ask again.
         """
-        self._minded.add(task.id)
-        mine = await self._consent(task, outcome, record)
+        self._asking[task.id] += 1
+        try:
+            mine = await self._consent(task, outcome, record)
+            self._unsure.discard(task.id)
+            if mine:
+                self._ours.add(task.id)
+        except StateUnavailable:
+            self._unsure.add(task.id)
+            raise
+        finally:
+            # Before this one lets go of it another one of this process may have it: they are counted.
+            self._asking -= Counter((task.id,))
         if owed:
-            self._owed.discard(task.id)
+            self._later.discard(task.id)
+            self._owed -= Counter((task.id,))
         if mine:
             await self._record(record, task.id, final=True)
-        else:
-            self._minded.discard(task.id)
         return mine
 
     async def _consent(self, task: Task, outcome: Outcome, record: records.Record) -> bool:
@@ -243,7 +266,7 @@ class OpenWrites:
         if not await self._recorded(record):
             # What happened has happened. The partner is told the truth and the record is owed; until it is paid
             # no new write begins.
-            self._owed.add(task)
+            self._owed[task] += 1
             return self._start(self._pay({**record, "recovered": True}, task, final=final))
         if final:
             self._on_record.add(task)
@@ -261,9 +284,10 @@ class OpenWrites:
 
     async def _pay(self, record: records.Record, task: str, *, final: bool) -> None:
         await self.sleep(PAY_PAUSE)
-        while not await self._recorded(record):
+        # The end of a write makes an earlier word of it needless.
+        while (final or task not in self._ours) and not await self._recorded(record):
             await self.sleep(PAY_PAUSE)
-        self._owed.discard(task)
+        self._owed -= Counter((task,))
         if final:
             self._on_record.add(task)
 
@@ -358,6 +382,10 @@ class OpenWrites:
             self.alarm("collateral", record)
         except Exception as fault:  # noqa: BLE001 - whatever it is, the outcome is recorded
             report("an alarm failed", fault)
+
+
+def _can_be_recalled(task: Task) -> bool:
+    return {"record", "sought"} <= task.trace.keys()
 
 
 def _repeatable(outcome: Outcome) -> bool:

@@ -123,8 +123,11 @@ class Store(Protocol):
         """Find a write."""
         ...
 
-    async def renew(self) -> bool:
-        """Say that this node lives. False where another took it for dead; it goes on under a new name."""
+    async def renew(self, chain: str | None = None) -> bool:
+        """Say that this node lives, and which chain it writes by now.
+
+        False where another took it for dead; it goes on under a new name.
+        """
         ...
 
     async def peers(self) -> Sequence[str]:

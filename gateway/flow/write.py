@@ -210,7 +210,12 @@ class Writes:
         finally:
             if stand.filed and intent is None:
                 stand.filed = False
-                await self.arrears.tell(lambda: self.store.drop(order.task))
+                await self.arrears.tell(lambda: self._give_back(order.task))
+
+    async def _give_back(self, task: str) -> None:
+        await self.store.drop(task)
+        # Had another node ended it meanwhile, it would owe the record of an end to an intent that there is not.
+        await self.store.recorded([task])
 
     async def _read(self, order: Order) -> Sighting | None:
         return await self.upstream.read(order.customer, order.appointment, order.caller.deadline, fresh=True)

@@ -58,18 +58,20 @@ class Nodes:
                 return
             self._rename()
 
-    async def renew(self) -> bool:
+    async def renew(self, chain: str | None = None) -> bool:
         """Prolong the lease, also one that has lapsed; False where another took this node for dead.
 
-        Then the node goes on under a new name.
+        Then the node goes on under a new name. A journal whose files were taken away goes on in another `chain`.
         """
+        self._chain = chain or self._chain
         begun = self._monotonic()
         try:
             found = await self._database.returned(
                 f"UPDATE node SET lapsed = CASE WHEN {self._lapsed('node')} THEN 1 ELSE 0 END,"
-                f" expires = {self._database.now} + $2 WHERE name = $1 RETURNING lapsed",
+                f" expires = {self._database.now} + $2, chain = $3 WHERE name = $1 RETURNING lapsed",
                 self.name,
                 self._lease,
+                self._chain,
             )
         except StateUnavailable:
             self._good_since = math.inf

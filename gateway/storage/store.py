@@ -188,8 +188,19 @@ class Store:
             if filed:
                 await self._let_go(session, task.id, free_key=free_key)
                 return True
-            mine = await session.rows("SELECT 1 FROM task WHERE id = $1 AND ended_by = $2", task.id, mark)
-            return bool(mine)
+            # Its own end that it was not told of, and by now it may know a better one: the last word counts, unless
+            # somebody has put the first one on record meanwhile.
+            mine = await session.change(
+                "UPDATE task SET body = $2, record = $4 WHERE id = $1 AND ended_by = $5 AND owed = $3",
+                task.id,
+                write_task(task),
+                chain,
+                record,
+                mark,
+            )
+            if mine and free_key:
+                await self._let_go(session, task.id, free_key=True)
+            return mine == 1
 
         try:
             return await self.database.transact(ended)
@@ -221,9 +232,9 @@ class Store:
         found = await self._filed("task.id = $1", task)
         return found[0] if found else None
 
-    async def renew(self) -> bool:
+    async def renew(self, chain: str | None = None) -> bool:
         """See the port. Old writes and keys are removed from time to time as well."""
-        renewed = await self.nodes.renew()
+        renewed = await self.nodes.renew(chain)
         await self.retention.clean()
         return renewed
 

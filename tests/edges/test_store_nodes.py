@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -45,6 +46,18 @@ async def test_nodes_are_named_after_their_chains(open_node: Open) -> None:
     assert (first.nodes.name, second.nodes.name) == ("chain-1", "chain-2")
     assert await first.peers() == ["chain-2"]
     assert await second.peers() == ["chain-1"]
+
+
+async def test_a_node_whose_journal_goes_on_in_another_chain_is_known_by_that(open_node: Open) -> None:
+    """The old one looks dead to whoever sees its file."""
+    first, second = await open_node("chain-1"), await open_node("chain-2")
+
+    assert await first.renew("chain-1-again")
+
+    assert await second.peers() == ["chain-1-again"]
+    assert await first.peers() == ["chain-2"]
+    assert await second.adopt(["chain-1"]) == []
+    assert await first.renew("chain-1-again")
 
 
 async def test_a_node_whose_lease_ran_out_is_taken_over(open_node: Open, judge: Store) -> None:
@@ -246,3 +259,25 @@ async def test_a_lease_that_a_clock_set_back_made_endless_runs_out(open_node: Op
     await sent(await open_node("died"))
     await judge.database.change("UPDATE node SET expires = expires + 3600 WHERE name = $1", "died")
     assert len(await judge.adopt([])) == 1
+
+
+async def test_of_an_end_that_it_was_not_told_of_its_last_word_counts(
+    open_node: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await open_node("chain-1")
+    task = await opened(node, "t-1", ("box", "1"))
+    transact = node.database.transact
+
+    async def deaf(work: Callable[..., Any]) -> Any:
+        await transact(work)
+        raise StateUnavailable("the answer was lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(node.database, "transact", deaf)
+        with pytest.raises(StateUnavailable):
+            await node.end(replace(task, outcome="unknown"), {"outcome": "unknown"}, "chain-1")
+    assert await node.end(replace(task, outcome="applied"), {"outcome": "applied"}, "chain-1")
+
+    (filed,) = await node.owing()
+    assert (filed.task.outcome, filed.record) == ("applied", {"outcome": "applied"})
+    assert not await node.end(replace(task, outcome="rejected"), {"outcome": "rejected"}, "chain-1")

@@ -15,7 +15,7 @@ from gateway.partner.protocol import HttpEdge, HttpLimits, partner_runner
 from gateway.partner.target import Malformed
 
 BODY_LIMIT = 1_000
-QUICK = HttpLimits(headers=0.3, keep_alive=0.6, write=0.4, discard=0.3, shutdown=0.5)
+QUICK = HttpLimits(headers=1.0, keep_alive=1.5, write=0.8, discard=0.8, shutdown=0.5)
 
 
 @dataclass

@@ -106,6 +106,15 @@ class Stage:
 
     async def start(self, name: str, **environment: str) -> Node:
         """Start a gateway of the test build, and wait until it serves."""
+        while True:
+            try:
+                return await self._start(name, environment)
+            except AssertionError as error:
+                # Somebody else took the free port in the moment between.
+                if "address already in use" not in str(error):
+                    raise
+
+    async def _start(self, name: str, environment: Mapping[str, str]) -> Node:
         ports = (free_port(), free_port())
         config = self.folder / f"{name}-{len(self.nodes)}.toml"
         audit = self.folder / ("audit" if not self.apart else f"audit-{name}")

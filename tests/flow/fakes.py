@@ -314,7 +314,7 @@ class Bench:
     async def die(self) -> None:
         """Stop everything at once, as kill -9 does; nothing is told to anybody."""
         self.shelf.down = self.paper.full = True
-        for task in (*self.writes.running, *self.open_writes._running, *self.arrears._waiting):
+        for task in (*self.writes.running, *self.open_writes._running):
             task.cancel()
         await spin()
         await self.arrears.close()

@@ -110,7 +110,7 @@ class Shelf:
 
     async def recorded(self, tasks: Collection[str]) -> None:
         await self._asked("recorded")
-        for task in tasks:
+        for task in set(tasks) & self.cupboard.filed.keys():
             filed = self.cupboard.filed[task]
             if filed.phase is Phase.ENDED:
                 self.cupboard.filed[task] = replace(filed, owed=None, record=None)
@@ -129,8 +129,9 @@ class Shelf:
         self._torn()
         return self.cupboard.filed.get(task)
 
-    async def renew(self) -> bool:
+    async def renew(self, chain: str | None = None) -> bool:
         await self._asked("renew")
+        self.chain = chain or self.chain
         if self.node in self.cupboard.nodes:
             self.cupboard.nodes[self.node] = True
             return True

@@ -11,7 +11,7 @@ from gateway.domain.outcome import TaskStatus
 from gateway.flow.caretaker import ROUND_SECONDS
 from gateway.flow.ports import JournalUnavailable, StateUnavailable
 from gateway.flow.request import Refused, Shown
-from gateway.flow.store import LEASE_SECONDS
+from gateway.flow.store import LEASE_SECONDS, Phase
 from tests.flow.deaths import ONCE, finals, killed_at, killed_while_sent, successor
 from tests.flow.fakes import SETTLES, Bench, done, spin
 from tests.makers import appointment, cancel
@@ -117,7 +117,92 @@ async def test_it_goes_round_until_it_is_stopped(bench: Bench) -> None:
 
     assert [type(fault) for fault in bench.faults] == [ZeroDivisionError]
     assert bench.shelf.calls.count("renew") == 4
-    assert bench.nap.asked == [ROUND_SECONDS] * 5
+    # This node goes on saying that it lives, whatever keeps the round.
+    assert bench.nap.asked == [ROUND_SECONDS] * 10
+
+
+async def test_a_long_round_does_not_keep_a_node_from_saying_that_it_lives(bench: Bench) -> None:
+    async def endless(*_: object) -> Any:
+        await asyncio.Event().wait()
+
+    bench.shelf.adopt = endless  # type: ignore[method-assign, assignment] # a chain of gigabytes
+    caring = asyncio.create_task(bench.caretaker.run())
+    for _ in range(5):
+        await bench.later(seconds=2)
+    caring.cancel()
+
+    assert bench.shelf.calls.count("renew") == 5
+
+
+async def test_of_two_that_end_a_write_in_one_process_one_records_it_and_the_caretaker_does_not(bench: Bench) -> None:
+    bench.doubt(applies=False)
+    await bench.run(once=ONCE)
+    bench.hospital.copies["a-1"] = done(cancel(), appointment())
+    bench.paper.full_for = frozenset({"outcome"})
+
+    await asyncio.gather(bench.run(once=ONCE, task="t-2"), bench.run(once=ONCE, task="t-3"))
+    await bench.caretaker._round()
+    bench.paper.full_for = frozenset()
+    for _ in range(4):
+        await bench.later(seconds=2)
+
+    assert finals(bench) == [("applied", True)]
+    assert bench.open_writes.owed == 0
+
+
+async def test_a_doubt_that_could_not_be_recorded_is_not_recorded_after_the_end(bench: Bench) -> None:
+    bench.doubt(applies=False)
+    bench.paper.full_for = frozenset({"outcome"})
+    await bench.run(once=ONCE)
+    bench.hospital.copies["a-1"] = done(cancel(), appointment())
+    await bench.run(once=ONCE, task="t-2")
+    bench.paper.full_for = frozenset()
+    for _ in range(3):
+        await bench.later(seconds=2)
+
+    assert bench.paper.outcomes == [("applied", True, True)]
+    assert bench.open_writes.owed == 0
+
+
+async def test_an_end_that_a_silent_store_is_asked_about_again_and_again_is_asked_about_by_one(bench: Bench) -> None:
+    bench.doubt(applies=False)
+    await bench.run(once=ONCE)
+    bench.hospital.copies["a-1"] = done(cancel(), appointment())
+    bench.shelf.deaf_to = {"end"}
+    for number in range(5):
+        assert await bench.run(once=ONCE, task=f"t-{number + 2}") == Refused(Code.STATE_UNAVAILABLE)
+
+    assert bench.open_writes.owed == 1
+    bench.shelf.deaf_to = set()
+    await bench.later(seconds=1)
+    assert finals(bench) == [("applied", True)]
+
+
+async def test_a_task_of_the_first_releases_waits_for_a_person_and_keeps_nobody_waiting(bench: Bench) -> None:
+    await killed_while_sent(bench, applied=True)
+    old = bench.shelf.cupboard.filed["t-1"]
+    bench.shelf.cupboard.filed["t-1"] = replace(old, phase=Phase.OPEN, task=replace(old.task, trace={}))
+
+    other = await successor(bench)
+    await other.later(hours=48)
+
+    assert finals(bench, other) == []
+    assert other.shelf.phase() == "open"
+    task = bench.shelf.cupboard.filed["t-1"].task
+    assert await other.open_writes.find_out(task, 1e9) == task
+
+
+async def test_one_of_which_nothing_can_be_made_keeps_no_other_waiting(bench: Bench) -> None:
+    await killed_while_sent(bench, applied=True)
+    other = bench.beside()
+
+    async def broken(*_: object) -> Any:
+        raise ZeroDivisionError
+
+    other.folder.told = broken  # type: ignore[method-assign, assignment] # a file like no other
+    await other.caretaker.begin()
+
+    assert isinstance(bench.faults[-1], ZeroDivisionError)
 
 
 async def test_it_begins_only_where_store_and_folder_can_be_read(bench: Bench) -> None:

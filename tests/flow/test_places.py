@@ -132,6 +132,28 @@ async def test_a_store_that_breaks_is_told_again_and_heard_of(bench: Bench) -> N
     assert [type(fault) for fault in bench.faults] == [ZeroDivisionError]
 
 
+async def test_no_more_wait_than_there_is_room_for(bench: Bench) -> None:
+    told: list[int] = []
+    bench.arrears.room = 3
+    bench.shelf.down = True
+
+    def telling(number: int) -> Any:
+        async def tell() -> None:
+            await bench.shelf.free_key("t-9")
+            told.append(number)
+
+        return tell
+
+    for number in range(5):
+        await bench.arrears.tell(telling(number))
+    await bench.later(seconds=1)
+    assert (len(bench.arrears), bench.shelf.calls.count("free_key")) == (3, 6)
+    bench.shelf.down = False
+    await bench.later(seconds=1)
+
+    assert sorted(told) == [2, 3, 4]
+
+
 async def test_closing_gives_up_what_the_store_was_to_be_told(bench: Bench) -> None:
     bench.shelf.down = True
     await bench.arrears.tell(lambda: bench.shelf.drop("t-1"))
