@@ -24,7 +24,6 @@ FAULTS: Final[tuple[dict[str, Any], ...]] = (
     {"target": "box", "kind": "drop-before", "on": "read"},
     {"target": "aggregated", "kind": "status", "value": 503, "on": "read"},
     {"target": "hl7", "kind": "drop-after", "on": "write"},
-    {"target": "hl7", "kind": "ack", "value": "AE", "on": "write"},
 )
 PARTNER: Final = "viewonly"
 """Whose keys are replaced; the traffic is another's."""
