@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway import RELEASED, __version__
 from gateway.admin.metrics import Gauges, Metrics
 from gateway.admin.server import Admin, Readiness
+from gateway.app.background import run_beside
 from gateway.app.blocks import follow_blocks
 from gateway.app.certificate import Certificate, open_certificate
 from gateway.app.grants import Registry, utc_now, watch_grants
@@ -145,18 +146,12 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         gateway.certificate = await open_certificate(settings.listen.tls, utc_now, metrics.alarm, stack)
         # What an earlier process left is taken up before anything new can touch its appointments.
         await gateway.write_side.begin(stack)
-        watching = asyncio.create_task(watcher.run())
-        stack.push_async_callback(_cancelled, watching)
+        run_beside(watcher.run(), stack)
         # Once more when the ports are closed: a request whose body came late may have begun a write meanwhile.
         stack.push_async_callback(gateway.drain)
         await _open_ports(settings, gateway, metrics, stack)
         stack.push_async_callback(gateway.drain)
         yield gateway
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _open_journal(settings: Settings, stack: AsyncExitStack) -> Journal:
@@ -281,7 +276,7 @@ async def _open_ports(settings: Settings, gateway: Gateway, metrics: Metrics, st
         grants_loaded=gateway.watcher.state.loaded_at.timestamp,
     )
     metrics.read(gauges)
-    stack.push_async_callback(_cancelled, asyncio.create_task(metrics.keep_current()))
+    run_beside(metrics.keep_current(), stack)
     operators = {operator.token_sha256: operator.name for operator in admin.operators}
     loopback = is_loopback(admin.host)
     # A name of this machine's own is never one that a foreign page was served under.
@@ -304,10 +299,10 @@ async def _listen(
     stack.push_async_callback(runner.cleanup)
     if certificate is not None:
         sockets = adopt(given) or await bind(host, port)
-        sites: list[web.BaseSite] = [secure_site(runner, each, certificate.context) for each in sockets]
+        sites: list[web.BaseSite] = [secure_site(runner, each, certificate.context, BACKLOG) for each in sockets]
     else:
-        sites = [web.SockSite(runner, each) for each in adopt(given)]
-    for site in sites or [web.TCPSite(runner, host, port)]:
+        sites = [web.SockSite(runner, each, backlog=BACKLOG) for each in adopt(given)]
+    for site in sites or [web.TCPSite(runner, host, port, backlog=BACKLOG)]:
         await site.start()
     bound: int = runner.addresses[0][1]
     return bound

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from gateway.app.background import run_beside
 from gateway.domain.codes import Code
 from gateway.domain.grant import Block, Policy
 from gateway.flow import records
@@ -89,13 +90,7 @@ async def follow_blocks(read: Callable[[], Awaitable[Collection[Block]]], stack:
     """Read the blocks, and follow them until the stack unwinds. Raises StateUnavailable."""
     blocks = Blocks(read)
     await blocks.look()
-    following = asyncio.create_task(blocks.run())
-
-    async def stop() -> None:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
-
-    stack.push_async_callback(stop)
+    run_beside(blocks.run(), stack)
     return blocks
 
 

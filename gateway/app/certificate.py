@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from gateway.app.background import run_beside
 from gateway.configuration.secret import read_again
 from gateway.configuration.settings import TlsSettings
 from gateway.partner.tls import Identity, TlsProblem, context, replace
@@ -97,11 +98,5 @@ async def open_certificate(
     except TlsProblem as problem:
         raise ValueError(f"listen.tls: {problem}") from problem
     certificate = Certificate(settings, made, clock, count, shown)
-    task = asyncio.create_task(certificate.run())
-    stack.push_async_callback(_cancelled, task)
+    run_beside(certificate.run(), stack)
     return certificate
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from gateway import __version__
+from gateway.app.background import run_beside
 from gateway.configuration.reload import Identity, identity
 from gateway.configuration.secret import Secret, read_again
 from gateway.configuration.settings import Settings
@@ -195,8 +196,8 @@ async def open_keys(
     file = SigningKeyFile(tokens.signing_key, ring, count)
     issuers = frozenset(issuer.jwks_url for issuer in tokens.issuers.values())
     keys = Keys(ring, file, urls, issuers, named)
-    for task in (asyncio.create_task(keys.run()), asyncio.create_task(file.run())):
-        stack.push_async_callback(_cancelled, task)
+    run_beside(keys.run(), stack)
+    run_beside(file.run(), stack)
     return keys
 
 
@@ -220,8 +221,3 @@ def _tell(keys: RemoteKeys, count: Callable[[str], None]) -> None:
         _log.warning("key refused", url=keys.url, problem=reason)
     if keys.refused:
         count("key-refused")
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

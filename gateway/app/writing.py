@@ -1,6 +1,5 @@
 """The story of a write, joined to store, audit stream and PKB."""
 
-import asyncio
 import contextlib
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from gateway.admin.metrics import Metrics
+from gateway.app.background import run_beside
 from gateway.app.grants import Registry, utc_now
 from gateway.configuration.settings import Settings
 from gateway.flow import records
@@ -40,8 +40,7 @@ class WriteSide:
         """Take up what was left open, and look after it until the stack is closed."""
         stack.push_async_callback(self._close)
         await self.caretaker.begin()
-        caring = asyncio.create_task(self.caretaker.run())
-        stack.push_async_callback(_cancelled, caring)
+        run_beside(self.caretaker.run(), stack)
 
     async def _close(self) -> None:
         """Stop following what is open; whoever starts next goes on with it."""
@@ -49,11 +48,6 @@ class WriteSide:
         await self.arrears.close()
         with contextlib.suppress(StateUnavailable):
             await self.caretaker.tell_ends()
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 def write_side(

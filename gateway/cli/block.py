@@ -19,6 +19,7 @@ import click
 
 from gateway.app.assembly import read_audit_key
 from gateway.app.blocks import NotDone, Wish, lift, put
+from gateway.cli import tables
 from gateway.configuration import words
 from gateway.configuration.document import read_document
 from gateway.configuration.problems import ConfigurationRefused
@@ -31,18 +32,10 @@ from gateway.storage.journal_chain import ChainSettings, Signer
 from gateway.storage.opening import open_database
 from gateway.storage.sqlite import SCHEME, path_of
 
-NAME_LENGTH: Final = 100
 BY: Final = "Who says so; goes on record."
 ANOTHER_USER: Final = "belongs to another user; run this as the user that runs the gateway"
 T = TypeVar("T")
 
-_CONFIG = click.option(
-    "--config",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("config/gateway.toml"),
-    show_default=True,
-    help="The settings file.",
-)
 _CUSTOMER = click.option("--customer", metavar="ID", help="At this customer only; without it, at every one.")
 
 
@@ -52,7 +45,7 @@ _CUSTOMER = click.option("--customer", metavar="ID", help="At this customer only
 @click.option("--by", "by", metavar="NAME", help=BY)
 @click.option("--list", "only_list", is_flag=True, help="Only show who is blocked.")
 @click.option("--json", "as_json", is_flag=True, help="With --list: one JSON array in place of lines.")
-@_CONFIG
+@tables.config_option
 def block(
     partner: str | None, customer: str | None, by: str | None, config: Path, *, only_list: bool, as_json: bool
 ) -> None:
@@ -76,7 +69,7 @@ def block(
 @click.argument("partner", metavar="PARTNER")
 @_CUSTOMER
 @click.option("--by", "by", required=True, metavar="NAME", help=BY)
-@_CONFIG
+@tables.config_option
 def unblock(partner: str, customer: str | None, by: str, config: Path) -> None:
     """Lift a block; then the grants file alone says again what the partner may do."""
     place = _Place.read(config)
@@ -176,10 +169,7 @@ def _wish(partner: str, customer: str | None, by: str) -> Wish:
             words.identifier(partner if name is None else name)
         except ValueError as error:
             raise click.ClickException(str(error)) from error
-    person = by.strip()
-    if not person or len(person) > NAME_LENGTH or not person.isprintable():
-        raise click.ClickException(f"--by: give a name of 1 to {NAME_LENGTH} printable characters")
-    return Wish(partner, customer, person, datetime.now(UTC))
+    return Wish(partner, customer, tables.read_name(by), datetime.now(UTC))
 
 
 def _show(place: _Place, *, as_json: bool = False) -> None:

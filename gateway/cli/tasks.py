@@ -14,6 +14,7 @@ from typing import Final, cast, get_args
 import click
 
 from gateway.app.assembly import read_audit_key
+from gateway.cli import tables
 from gateway.configuration.problems import ConfigurationRefused
 from gateway.configuration.secret import Reading, read_secret
 from gateway.configuration.settings import Settings
@@ -29,18 +30,9 @@ from gateway.storage.resolution import NotResolved, Resolution, Resolver, Word
 from gateway.storage.sqlite import SCHEME, path_of
 from gateway.storage.store import Store, visit_store
 
-NAME_LENGTH: Final = 100
 VISITOR: Final = "a person's"
 """Who looks into the store without being one of its nodes."""
 COLUMNS: Final = ("id", "partner", "customer", "appointment", "operation", "status", "outcome", "age", "requested")
-
-_CONFIG = click.option(
-    "--config",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("config/gateway.toml"),
-    show_default=True,
-    help="The settings file.",
-)
 
 
 @click.group("tasks")
@@ -49,7 +41,7 @@ def tasks() -> None:
 
 
 @tasks.command("list")
-@_CONFIG
+@tables.config_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON array in place of a table.")
 @click.option("--all", "ended", is_flag=True, help="Those that have ended, too, as far as they are kept.")
 def list_command(config: Path, *, as_json: bool, ended: bool) -> None:
@@ -75,7 +67,7 @@ def list_command(config: Path, *, as_json: bool, ended: bool) -> None:
 @click.argument("task", metavar="ID")
 @click.option("--outcome", required=True, metavar="applied|rejected", help="What PKB shows.")
 @click.option("--by", "by", required=True, metavar="NAME", help="Who says so; goes on record.")
-@_CONFIG
+@tables.config_option
 def resolve_command(task: str, outcome: str, by: str, config: Path) -> None:
     """End an open write as somebody saw it in PKB: applied, or rejected (not applied, not attempted).
 
@@ -83,9 +75,7 @@ def resolve_command(task: str, outcome: str, by: str, config: Path) -> None:
     """
     if outcome not in get_args(Word):
         raise click.ClickException(f"--outcome: {' or '.join(get_args(Word))}")
-    name = by.strip()
-    if not name or len(name) > NAME_LENGTH or not name.isprintable():
-        raise click.ClickException(f"--by: give a name of 1 to {NAME_LENGTH} printable characters")
+    name = tables.read_name(by)
     settings = _settings(config)
     place = _Place(settings, _state(settings, config), _signer(settings, config))
     wish = Resolution(task, cast("Word", outcome), name, datetime.now(UTC))

@@ -1,6 +1,5 @@
 """The story of a request that changes nothing: an appointment, what may be done with it, a Task."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +13,7 @@ from gateway.domain.offers import Offer, offers
 from gateway.domain.rules import decide
 from gateway.flow import records
 from gateway.flow.ports import Journal, Sighting, StateUnavailable, Upstream, UpstreamFault
-from gateway.flow.request import Caller, Refused, Shown, same_route
+from gateway.flow.request import Caller, Refused, Shown, milliseconds_since, same_route
 from gateway.flow.store import Store
 from gateway.flow.tasks import Task
 
@@ -88,11 +87,10 @@ class Looks:
         return {**told, "patient": patient}
 
     async def _record(self, caller: Caller, appointment: str | None, policy: Policy, told: records.Record) -> None:
-        elapsed = round(1000 * (asyncio.get_running_loop().time() - caller.received))
         await self.journal.write(
             {
                 **records.about(caller, policy, Operation.READ, appointment),
                 **told,
-                "duration_ms": elapsed,
+                "duration_ms": milliseconds_since(caller.received),
             }
         )

@@ -1,6 +1,5 @@
 """The story of a search: PKB's pages are read on until one page of what the partner may see is full."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,7 +13,7 @@ from gateway.domain.rules import admit
 from gateway.domain.search import Hit, Query, Reach, judge, narrow
 from gateway.flow import records
 from gateway.flow.ports import Journal, UpstreamFault
-from gateway.flow.request import Caller, Refused, same_route
+from gateway.flow.request import Caller, Refused, milliseconds_since, same_route
 
 PAGES: Final = 8
 """How many of PKB's pages one request reads at most; beyond, its own page may be short and have a next one."""
@@ -140,6 +139,5 @@ class Searches:
         return next(iter(named)) if len(named) == 1 else None
 
     async def _record(self, caller: Caller, policy: Policy, told: records.Record) -> None:
-        elapsed = round(1000 * (asyncio.get_running_loop().time() - caller.received))
         about = records.about(caller, policy, Operation.READ, None)
-        await self.journal.write({**about, **told, "duration_ms": elapsed})
+        await self.journal.write({**about, **told, "duration_ms": milliseconds_since(caller.received)})

@@ -113,6 +113,8 @@ class SecureSite(web.SockSite):
         )
 
 
-def secure_site(runner: web.BaseRunner, listening: socket.socket, shown: ssl.SSLContext) -> web.BaseSite:
+def secure_site(
+    runner: web.BaseRunner, listening: socket.socket, shown: ssl.SSLContext, backlog: int = 128
+) -> web.BaseSite:
     """Serve TLS on a socket that is bound."""
-    return SecureSite(runner, listening, ssl_context=shown)
+    return SecureSite(runner, listening, ssl_context=shown, backlog=backlog)

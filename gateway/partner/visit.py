@@ -13,7 +13,17 @@ from gateway.flow import records
 from gateway.flow.gate import Admitted, Barred
 from gateway.flow.orders import Once, Order, Wish
 from gateway.flow.ports import JournalUnavailable
-from gateway.flow.request import Answer, Caller, Refused, Replayed, Shown, Taken, TokenFacts, Unshown
+from gateway.flow.request import (
+    Answer,
+    Caller,
+    Refused,
+    Replayed,
+    Shown,
+    Taken,
+    TokenFacts,
+    Unshown,
+    milliseconds_since,
+)
 from gateway.flow.tasks import Task
 from gateway.partner.access_tokens import Identity
 from gateway.partner.answers import Headers, rate_headers
@@ -239,6 +249,5 @@ class Visit:
         operations = self.route.operations
         operation: Operation | None = next(iter(operations)) if len(operations) == 1 else None
         appointment = None if self.route.name is Name.TASK else self.matched.resource
-        elapsed = round(1000 * (asyncio.get_running_loop().time() - self.received))
         about = records.about(caller, policy, operation, appointment)
-        await self.desk.ledger.write({**about, **told, "duration_ms": elapsed})
+        await self.desk.ledger.write({**about, **told, "duration_ms": milliseconds_since(self.received)})
