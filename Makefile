@@ -105,7 +105,7 @@ $(CHECKOUT):
 	@echo "$(CURDIR)" >$@
 
 $(SERVICE): $(CHECKOUT) requirements.lock requirements-build.lock pyproject.toml
-	$(PIP) install --require-hashes -r requirements.lock -r requirements-build.lock
+	$(PIP) install --no-deps --require-hashes -r requirements.lock -r requirements-build.lock
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -117,6 +117,6 @@ $(TOOLS): $(CHECKOUT) requirements-dev.lock pyproject.toml
 	else \
 		echo "NOTE: NOTHING IS TESTED ON POSTGRESQL; on Debian and Ubuntu: apt-get install postgresql" >&2; \
 	fi
-	$(PIP) install --require-hashes -r requirements-dev.lock
+	$(PIP) install --no-deps --require-hashes -r requirements-dev.lock
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
