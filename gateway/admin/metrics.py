@@ -55,6 +55,19 @@ class Metrics:
         self._reloads = Counter(
             "pkb_gateway_grants_reloads", "Readings of a changed grants file", ["result"], registry=self._registry
         )
+        self._exchanges = Counter(
+            "pkb_gateway_upstream_exchanges",
+            "Exchanges with PKB",
+            ["upstream", "message", "result"],
+            registry=self._registry,
+        )
+        self._exchange_seconds = Histogram(
+            "pkb_gateway_upstream_seconds",
+            "Time of an exchange with PKB",
+            ["upstream", "message"],
+            buckets=BUCKETS,
+            registry=self._registry,
+        )
         self._replaced = Counter("pkb_gateway_workers_replaced", "Workers that ended unasked", registry=self._registry)
 
     def read(self, gauges: Gauges) -> None:
@@ -98,6 +111,11 @@ class Metrics:
     def reloaded(self, result: str) -> None:
         """Count a reading of the grants file: `loaded` or `refused`."""
         self._reloads.labels(result).inc()
+
+    def exchanged(self, route: str, message: str, result: str, seconds: float) -> None:
+        """Count an exchange with PKB; see `UpstreamObserver`."""
+        self._exchanges.labels(route, message, result).inc()
+        self._exchange_seconds.labels(route, message).observe(seconds)
 
     def replaced(self) -> None:
         """Count a worker that ended unasked."""

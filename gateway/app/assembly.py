@@ -141,7 +141,7 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         # Read before the ports open, so that a restart lets nobody in.
         blocks = await follow_blocks(KeptBlocks(store.database).blocks, stack)
         registry = Registry(watcher, keys.urls, settings.public_url, blocks)
-        upstreams = await open_upstreams(settings, registry, metrics.alarm, stack)
+        upstreams = await open_upstreams(settings, registry, metrics.alarm, (metrics.exchanged,), stack)
         gateway = _assemble(settings, registry, keys, journal, store, upstreams, metrics)
         gateway.certificate = await open_certificate(settings.listen.tls, utc_now, metrics.alarm, stack)
         # What an earlier process left is taken up before anything new can touch its appointments.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from gateway.domain.appointment import Appointment, Write
@@ -117,6 +118,48 @@ class Upstream(Protocol):
         self, customer: Customer, command: Write, sighting: Sighting, deadline: float, *, sender: Sender
     ) -> WriteAnswer:
         """Send one message, once, conditional on the version that was read. Never raises for PKB's sake."""
+        ...
+
+
+class Message(StrEnum):
+    """What an exchange with PKB is about."""
+
+    READ = "read"
+    PATIENT = "patient"
+    SEARCH = "search"
+    WRITE = "write"
+    TOKEN = "token"  # noqa: S105 - the kind of a message
+
+
+class Result(StrEnum):
+    """How an exchange with PKB ended, as far as HTTP tells."""
+
+    OK = "ok"
+    ABSENT = "absent"
+    """404 or 410."""
+    REFUSED = "refused"
+    """Any other 4xx."""
+    FAILED = "failed"
+    """5xx, and what is no answer to the question, such as a redirect."""
+    UNREADABLE = "unreadable"
+    TIMEOUT = "timeout"
+    BROKEN = "broken"
+    """The connection went away before the answer was whole."""
+    NOT_CONNECTED = "not-connected"
+    WITHHELD = "withheld"
+    """The gateway itself kept the request back at the last moment."""
+    ABANDONED = "abandoned"
+    """Nobody waited for the answer any more."""
+
+
+class UpstreamObserver(Protocol):
+    """Hears of every exchange with PKB, for metrics and the console. Tries that were repeated are told one by one."""
+
+    def __call__(self, route: str, message: str, result: str, seconds: float) -> None:
+        """Take note; `route` is a name in the settings, `message` a `Message`, `result` a `Result`.
+
+        It is called between a request and its answer: it must be quick, and must not raise.
+        """
         ...
 
 

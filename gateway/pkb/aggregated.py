@@ -23,7 +23,8 @@ from gateway.pkb.appointment_reading import (
 )
 from gateway.pkb.breaker import Breaker, BreakerState
 from gateway.pkb.credentials import Credentials, TokenSettings
-from gateway.pkb.http import HttpClient, checked_url, is_id
+from gateway.pkb.http import checked_url, is_id
+from gateway.pkb.line import Line
 from gateway.pkb.resources import FAIR_SECONDS, Absences, Reading, Recent, Resources, guarded
 from gateway.pkb.searching import AGGREGATED, Searching
 
@@ -69,13 +70,13 @@ class _Person:
 class Aggregated:
     """The reads of one `hl7` route."""
 
-    def __init__(self, settings: AggregatedSettings, http: HttpClient, random: Callable[[], float]) -> None:
+    def __init__(self, settings: AggregatedSettings, line: Line, random: Callable[[], float]) -> None:
         """`random` gives numbers from 0 up to 1, for jitter. Needs a running event loop. Raises ValueError."""
         self._clock = asyncio.get_running_loop().time
         self._placer_id_system = settings.placer_id_system
-        self._credentials = Credentials(settings.token, http, self._clock)
+        self._credentials = Credentials(settings.token, line, self._clock)
         base_url = str(checked_url(settings.base_url))
-        self._resources = Resources(base_url, http, self._credentials, Pauses(random), self._clock)
+        self._resources = Resources(base_url, line, self._credentials, Pauses(random), self._clock)
         self._breaker = Breaker(self._clock)
         self._people = Recent[_Person](self._clock, PATIENT_SECONDS, PATIENTS_KEPT)
         self._absences = Absences(self._clock, Recent[bool](self._clock, PATIENT_SECONDS, PATIENTS_KEPT))

@@ -12,9 +12,10 @@ from urllib.parse import quote_plus, urlencode
 from gateway.domain import strict_json
 from gateway.domain.codes import Code
 from gateway.domain.strict_json import MalformedJson, Number
-from gateway.flow.ports import UpstreamFault
+from gateway.flow.ports import Message, UpstreamFault
 from gateway.pkb.answers import fault_of, fault_of_token_status, invalid
-from gateway.pkb.http import HttpClient, HttpFault, checked_url
+from gateway.pkb.http import HttpFault, checked_url
+from gateway.pkb.line import Line
 
 FETCH_SECONDS: Final = 5.0
 """How long one token request may take, whoever waits for it."""
@@ -57,11 +58,11 @@ class _Held:
 class Credentials:
     """The token of one route. Many callers share one request; a failed one fails for all who waited for it."""
 
-    def __init__(self, settings: TokenSettings, http: HttpClient, clock: Callable[[], float]) -> None:
+    def __init__(self, settings: TokenSettings, line: Line, clock: Callable[[], float]) -> None:
         """`clock` is monotonic, in seconds. Raises ValueError for a bad address."""
         self._url = checked_url(settings.url)
         self._headers, self._body = _request(settings)
-        self._http = http
+        self._line = line
         self._clock = clock
         self._held: _Held | None = None
         self._fetching: asyncio.Task[str] | None = None
@@ -112,7 +113,9 @@ class Credentials:
         asked_at = self._clock()
         deadline = asyncio.get_running_loop().time() + FETCH_SECONDS
         try:
-            answer = await self._http.send("POST", self._url, self._headers, deadline, body=self._body, alone=True)
+            answer = await self._line.send(
+                Message.TOKEN, "POST", self._url, self._headers, deadline, body=self._body, alone=True
+            )
         except HttpFault as fault:
             told = fault_of(fault)
             # The time that ran out is the token request's own; the caller's deadline is watched by the caller.

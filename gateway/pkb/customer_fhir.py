@@ -13,7 +13,7 @@ from gateway.domain.grant import Customer
 from gateway.domain.outcome import is_later
 from gateway.domain.search import Query, Reach
 from gateway.domain.strict_json import Object
-from gateway.flow.ports import Doubt, NotSent, Sender, Sighting, UpstreamFault, WriteAnswer, Written
+from gateway.flow.ports import Doubt, Message, NotSent, Sender, Sighting, UpstreamFault, WriteAnswer, Written
 from gateway.flow.search import Page, Place
 from gateway.pkb.answers import Pauses, write_of, write_of_status
 from gateway.pkb.appointment_reading import PatientRecord, one_patient, read_appointment, read_object, read_patient
@@ -21,7 +21,8 @@ from gateway.pkb.appointment_writing import NotExpressible, rewrite
 from gateway.pkb.breaker import Attempt, Breaker, BreakerOpen, BreakerState
 from gateway.pkb.credentials import Credentials, TokenSettings
 from gateway.pkb.dialect import R4, Dialect
-from gateway.pkb.http import Answer, HttpClient, HttpFault, NotConnected, checked_url, is_id, resource_url
+from gateway.pkb.http import Answer, HttpFault, NotConnected, checked_url, is_id, resource_url
+from gateway.pkb.line import Line
 from gateway.pkb.resources import (
     FAIR_SECONDS,
     MEDIA_TYPE,
@@ -81,18 +82,15 @@ class _Message:
 class CustomerFhir:
     """The upstream of one `customer-fhir` route."""
 
-    def __init__(
-        self, route: str, settings: BoxSettings, http: HttpClient, random: Callable[[], float], alarm: Alarm
-    ) -> None:
+    def __init__(self, settings: BoxSettings, line: Line, random: Callable[[], float], alarm: Alarm) -> None:
         """`random` gives numbers from 0 up to 1, for jitter. Needs a running event loop. Raises ValueError."""
-        self._route = route
         self._base_url = str(checked_url(settings.base_url))
         self._dialect = _dialect(settings)
-        self._http = http
+        self._line = line
         self._alarm = alarm
         self._clock = asyncio.get_running_loop().time
-        self._credentials = Credentials(settings.token, http, self._clock)
-        self._resources = Resources(self._base_url, http, self._credentials, Pauses(random), self._clock)
+        self._credentials = Credentials(settings.token, line, self._clock)
+        self._resources = Resources(self._base_url, line, self._credentials, Pauses(random), self._clock)
         self._breaker = Breaker(self._clock)
         self._patients = Recent[PatientRecord](self._clock, PATIENT_SECONDS, PATIENTS_KEPT)
         self._absences = Absences(self._clock, Recent[bool](self._clock, PATIENT_SECONDS, PATIENTS_KEPT))
@@ -189,7 +187,7 @@ class CustomerFhir:
             # Somebody deleted the appointment in between and PKB made it anew: a person has to look.
             # An alarm that cannot be given must not hide that bytes have left.
             with suppress(Exception):
-                self._alarm("write-created", route=self._route, appointment=before.id, status=answer.status)
+                self._alarm("write-created", route=self._line.route, appointment=before.id, status=answer.status)
         return self._written(answer, before, message.copy) if answer.status == 200 else write_of_status(answer.status)
 
     def _written(self, answer: Answer, before: Appointment, copy: _Copy) -> Written | Doubt:
@@ -219,8 +217,8 @@ class CustomerFhir:
                     "If-Match": f'W/"{message.before.version}"',
                     "Prefer": "return=representation",
                 }
-                return token, await self._http.send(
-                    "PUT", url, headers, deadline, body=message.body, alone=True, fence=message.fence
+                return token, await self._line.send(
+                    Message.WRITE, "PUT", url, headers, deadline, body=message.body, alone=True, fence=message.fence
                 )
             except UpstreamFault as fault:
                 if fault.code is not Code.UPSTREAM_UNAVAILABLE or not await self._resources.pause(retry, deadline):

@@ -9,7 +9,7 @@ from typing import assert_never
 from gateway.domain.appointment import CHANGEABLE, Appointment, Cancel, Change, Write
 from gateway.domain.grant import Customer
 from gateway.domain.search import Query, Reach
-from gateway.flow.ports import Acknowledged, Doubt, NotSent, Sender, Sighting, Turned
+from gateway.flow.ports import Acknowledged, Doubt, Message, NotSent, Sender, Sighting, Turned
 from gateway.flow.search import Page, Place
 from gateway.pkb import hl7_message, soap
 from gateway.pkb.aggregated import Aggregated, AggregatedSettings, Carried
@@ -17,7 +17,8 @@ from gateway.pkb.answers import RETRIES, Pauses
 from gateway.pkb.breaker import Attempt, Breaker, BreakerOpen, BreakerState
 from gateway.pkb.hl7_ack import judge, judge_fault
 from gateway.pkb.hl7_message import Details, Envelope, Kept, NotSayable, Person, Times
-from gateway.pkb.http import Answer, HttpClient, HttpFault, NotConnected, checked_url
+from gateway.pkb.http import Answer, HttpFault, NotConnected, checked_url
+from gateway.pkb.line import Line
 from gateway.pkb.resources import FAIR_SECONDS, blames
 
 Hl7Answer = Acknowledged | Turned | NotSent | Doubt
@@ -46,7 +47,7 @@ class Hl7Route:
     def __init__(
         self,
         settings: Hl7Settings,
-        http: HttpClient,
+        line: Line,
         random: Callable[[], float],
         logins: Callable[[str], Login | None],
     ) -> None:
@@ -56,11 +57,11 @@ class Hl7Route:
         """
         self._url = checked_url(settings.url)
         self._processing_id = settings.processing_id
-        self._http = http
+        self._line = line
         self._pauses = Pauses(random)
         self._logins = logins
         self._clock = asyncio.get_running_loop().time
-        self._aggregated = Aggregated(settings.read, http, random)
+        self._aggregated = Aggregated(settings.read, line, random)
         self._breaker = Breaker(self._clock)
 
     @property
@@ -119,7 +120,9 @@ class Hl7Route:
         retry = 0
         while True:
             try:
-                return await self._http.send("POST", self._url, headers, deadline, body=body, alone=True, fence=fence)
+                return await self._line.send(
+                    Message.WRITE, "POST", self._url, headers, deadline, body=body, alone=True, fence=fence
+                )
             except NotConnected as fault:
                 pause = self._pauses.before(retry)
                 if fault.late or retry >= RETRIES or self._clock() + pause >= deadline:

@@ -9,11 +9,12 @@ from typing import Final, Generic, TypeVar
 from yarl import URL
 
 from gateway.domain.codes import Code
-from gateway.flow.ports import UpstreamFault
+from gateway.flow.ports import Message, UpstreamFault
 from gateway.pkb.answers import ABSENT, RETRIES, Pauses, fault_of, fault_of_status
 from gateway.pkb.breaker import Breaker, BreakerOpen
 from gateway.pkb.credentials import Credentials
-from gateway.pkb.http import Answer, HttpClient, HttpFault, Withheld, resource_url
+from gateway.pkb.http import Answer, HttpFault, Withheld, resource_url
+from gateway.pkb.line import Line
 
 FAIR_SECONDS: Final = 1.0
 """A request that came with less time than this says nothing about PKB when its time runs out.
@@ -39,21 +40,22 @@ class Resources:
     """The resources of one FHIR endpoint. `clock` is the event loop's."""
 
     base_url: str
-    http: HttpClient
+    line: Line
     credentials: Credentials
     pauses: Pauses
     clock: Callable[[], float]
 
     async def get(self, kind: str, id_: str, reading: Reading) -> Answer | None:
         """Read one resource, trying again where that may help; None where there is none. Raises UpstreamFault."""
-        return await self.fetch(resource_url(self.base_url, kind, id_), reading)
+        message = Message.PATIENT if kind == "Patient" else Message.READ
+        return await self.fetch(resource_url(self.base_url, kind, id_), reading, message)
 
-    async def fetch(self, url: URL, reading: Reading) -> Answer | None:
+    async def fetch(self, url: URL, reading: Reading, message: Message) -> Answer | None:
         """Read what is at an address of this endpoint, in the same way. Raises UpstreamFault."""
         retry = 0
         while True:
             try:
-                answer = await self._fetch_once(url, reading)
+                answer = await self._fetch_once(url, reading, message)
             except UpstreamFault as fault:
                 if fault.code is not Code.UPSTREAM_UNAVAILABLE or not await self.pause(retry, reading.deadline):
                     raise
@@ -69,18 +71,18 @@ class Resources:
         await asyncio.sleep(pause)
         return True
 
-    async def _fetch_once(self, url: URL, reading: Reading) -> Answer:
+    async def _fetch_once(self, url: URL, reading: Reading, message: Message) -> Answer:
         token = await self.credentials.token(reading.deadline)
         headers = {"Authorization": f"Bearer {token}", "Accept": MEDIA_TYPE}
         try:
-            answer = await self.http.send("GET", url, headers, reading.deadline)
+            answer = await self.line.send(message, "GET", url, headers, reading.deadline)
         except HttpFault as fault:
             raise fault_of(fault) from fault
         if answer.status == 401:
             self.credentials.drop(token)
             if not reading.renewed:
                 reading.renewed = True
-                return await self._fetch_once(url, reading)
+                return await self._fetch_once(url, reading, message)
         if answer.status != 200 and answer.status not in ABSENT:
             raise fault_of_status(answer.status)
         return answer

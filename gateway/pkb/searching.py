@@ -18,7 +18,7 @@ from gateway.domain.appointment import Status
 from gateway.domain.grant import Coding
 from gateway.domain.search import Hit, Query, Reach, is_asked_for
 from gateway.domain.strict_json import MalformedJson, Object, Value
-from gateway.flow.ports import UpstreamFault
+from gateway.flow.ports import Message, UpstreamFault
 from gateway.flow.search import Page, Place
 from gateway.pkb.answers import invalid
 from gateway.pkb.appointment_reading import (
@@ -91,7 +91,7 @@ class Searching:
 
     async def _page(self, query: Query, reach: Reach, place: Place, reading: Reading) -> Page:
         url = search_url(self._resources.base_url, parameters(query, reach, place.page, self._filters))
-        answer = await self._resources.fetch(url, reading)
+        answer = await self._resources.fetch(url, reading, Message.SEARCH)
         if answer is None:
             invalid("there is no search")
         listed = read_list(answer.body)

@@ -16,6 +16,7 @@ from gateway.flow.ports import Sender, Sighting, Upstream, UpstreamFault, WriteA
 from gateway.pkb.credentials import TokenSettings
 from gateway.pkb.customer_fhir import BoxSettings, CustomerFhir
 from gateway.pkb.http import LARGEST_ANSWER, HttpClient
+from gateway.pkb.line import Line
 from tests.edges.pkb_documents import appointment, patient
 from tests.edges.raw_upstream import RawUpstream, Reply, raw_upstream, reply
 
@@ -76,7 +77,7 @@ def box_at(url: str, token_url: str, http: HttpClient, alarms: list[tuple[str, d
         alarms.append((event, facts))
 
     settings = BoxSettings(f"{url}/fhir", TokenSettings(f"{token_url}/token", "gateway", "secret"))
-    return CustomerFhir("airedale-box", settings, http, lambda: 0.0, alarm)
+    return CustomerFhir(settings, Line(http, "airedale-box"), lambda: 0.0, alarm)
 
 
 def granted(token: str) -> Reply:

@@ -15,6 +15,7 @@ from gateway.pkb.aggregated import ENCOUNTER_CLASS, Aggregated, AggregatedSettin
 from gateway.pkb.breaker import FAILURES, BreakerState
 from gateway.pkb.credentials import TokenSettings
 from gateway.pkb.http import HttpClient
+from gateway.pkb.line import Line
 from gateway.pkb.resources import Recent
 from tests.edges.pkb_documents import LABEL, PKB, Absent, appointment, participant, patient
 from tests.edges.raw_upstream import HANG_UP, RawUpstream, Reply, raw_upstream, reply
@@ -98,7 +99,7 @@ class Bench:
 async def bench() -> AsyncIterator[Bench]:
     async with raw_upstream() as upstream, HttpClient("gateway/test") as http:
         token = TokenSettings(f"{upstream.url}/token", "gateway", "secret")
-        aggregated = Aggregated(AggregatedSettings(f"{upstream.url}/fhir", token, PLACER), http, lambda: 0.0)
+        aggregated = Aggregated(AggregatedSettings(f"{upstream.url}/fhir", token, PLACER), Line(http), lambda: 0.0)
         upstream.on(TOKEN, granted("t1"), granted("t2"), granted("t3"))
         upstream.on(GET, reply(200, copy(), {"ETag": 'W/"41"'}))
         upstream.on(PATIENT, reply(200, person()))

@@ -85,6 +85,7 @@ def metric_names() -> list[str]:
     metrics.observe("read", 200, "", 0.1)
     metrics.alarm("x")
     metrics.reloaded("loaded")
+    metrics.exchanged("airedale-box", "read", "ok", 0.1)
     names = re.findall(r"^# TYPE (\S+)", metrics.text().decode(), re.MULTILINE)
     return [name for name in names if not name.endswith("_created")]
 

@@ -19,6 +19,7 @@ from gateway.pkb.breaker import FAILURES, BreakerState
 from gateway.pkb.credentials import TokenSettings
 from gateway.pkb.hl7_route import Hl7Answer, Hl7Route, Hl7Settings, Login
 from gateway.pkb.http import HttpClient
+from gateway.pkb.line import Line
 from tests.edges.raw_upstream import HANG_UP, Heard, RawUpstream, Reply, raw_upstream, reply
 from tests.edges.test_aggregated import GET, PATIENT, PLACER, TOKEN, copy, granted, person, soon
 from tests.edges.test_hl7_ack import ack
@@ -76,7 +77,7 @@ def message_of(heard: Heard) -> list[str]:
 def route_at(url: str, soap_url: str, http: HttpClient, logins: dict[str, Login]) -> Hl7Route:
     token = TokenSettings(f"{url}/token", "gateway", "secret")
     settings = Hl7Settings(f"{soap_url}/services/hl7", "P", AggregatedSettings(f"{url}/fhir", token, PLACER))
-    return Hl7Route(settings, http, lambda: 0.99, logins.get)
+    return Hl7Route(settings, Line(http), lambda: 0.99, logins.get)
 
 
 @pytest.fixture

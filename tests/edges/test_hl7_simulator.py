@@ -19,6 +19,7 @@ from gateway.pkb.aggregated import AggregatedSettings
 from gateway.pkb.credentials import TokenSettings
 from gateway.pkb.hl7_route import Hl7Answer, Hl7Route, Hl7Settings, Login
 from gateway.pkb.http import HttpClient
+from gateway.pkb.line import Line
 from gateway.simulator import DemoAppointment, Simulator
 from gateway.simulator.aggregated_resources import PLACER_SYSTEM
 from gateway.simulator.customers import BRADFORD
@@ -101,7 +102,7 @@ async def bradford() -> AsyncIterator[Bradford]:
     logins = {name: Login(held.username, held.password) for name, held in pkb.hl7_credentials.items()}
     logins["liar"] = Login("partner_swiftbook", "wrong")
     async with HttpClient("gateway/test") as http:
-        route = Hl7Route(settings, http, lambda: 0.0, logins.get)
+        route = Hl7Route(settings, Line(http), lambda: 0.0, logins.get)
         yield Bradford(pkb, route, now)
         await route.close()
     await pkb.close()

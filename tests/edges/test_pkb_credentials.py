@@ -9,6 +9,7 @@ from gateway.domain.codes import Code
 from gateway.flow.ports import UpstreamFault
 from gateway.pkb.credentials import Credentials, TokenSettings, TokenStyle
 from gateway.pkb.http import HttpClient
+from gateway.pkb.line import Line
 from tests.edges.raw_upstream import HANG_UP, RawUpstream, Reply, raw_upstream, reply
 
 
@@ -38,7 +39,7 @@ def clock() -> Clock:
 @pytest.fixture
 async def credentials(server: RawUpstream, clock: Clock) -> AsyncIterator[Credentials]:
     async with HttpClient("gateway/test") as http:
-        held = Credentials(TokenSettings(f"{server.url}/token", "id", "s&cret"), http, clock)
+        held = Credentials(TokenSettings(f"{server.url}/token", "id", "s&cret"), Line(http), clock)
         yield held
         await held.close()
 
@@ -71,7 +72,7 @@ async def test_the_token_is_asked_for_with_basic(server: RawUpstream, clock: Clo
     server.on("POST /token", granted("t1"))
     async with HttpClient("gateway/test") as http:
         settings = TokenSettings(f"{server.url}/token", "i:d", "s cret", TokenStyle.BASIC)
-        await Credentials(settings, http, clock).token(soon())
+        await Credentials(settings, Line(http), clock).token(soon())
 
     asked = server.heard[0]
     scheme, _, pair = asked.headers["authorization"].partition(" ")
@@ -228,4 +229,4 @@ async def test_closing_stops_a_request_under_way(credentials: Credentials, serve
 @pytest.mark.parametrize("url", ["ftp://x.example/token", "https://x.example/token?a=b"])
 async def test_a_bad_token_address_is_refused(url: str, clock: Clock) -> None:
     with pytest.raises(ValueError, match="address"):
-        Credentials(TokenSettings(url, "id", "secret"), HttpClient("gateway/test"), clock)
+        Credentials(TokenSettings(url, "id", "secret"), Line(HttpClient("gateway/test")), clock)

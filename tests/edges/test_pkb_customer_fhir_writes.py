@@ -15,6 +15,7 @@ from gateway.flow.ports import Doubt, NotSent, Turned, Written
 from gateway.pkb.credentials import TokenSettings
 from gateway.pkb.customer_fhir import BoxSettings, CustomerFhir
 from gateway.pkb.http import HttpClient
+from gateway.pkb.line import Line
 from tests.edges.pkb_bench import (
     CANCEL,
     CUSTOMER,
@@ -193,7 +194,7 @@ async def test_an_alarm_that_fails_does_not_hide_the_doubt(bench: Bench) -> None
 
     async with HttpClient("gateway/test") as http:
         settings = BoxSettings(f"{bench.upstream.url}/fhir", TokenSettings(f"{bench.upstream.url}/token", "g", "s"))
-        box = CustomerFhir("airedale-box", settings, http, lambda: 0.0, broken)
+        box = CustomerFhir(settings, Line(http, "airedale-box"), lambda: 0.0, broken)
 
         assert isinstance(await box.write(CUSTOMER, CANCEL, sighting, soon(), sender=SENDER), Doubt)
 

@@ -20,6 +20,7 @@ from gateway.pkb.credentials import TokenSettings
 from gateway.pkb.customer_fhir import BoxSettings, CustomerFhir
 from gateway.pkb.hl7_route import Hl7Route, Hl7Settings
 from gateway.pkb.http import LARGEST_ANSWER, HttpClient
+from gateway.pkb.line import Line
 from gateway.pkb.searching import PAGE_SIZE
 from gateway.pkb.upstreams import RouteUpstream
 from tests.edges.pkb_bench import CUSTOMER, TOKEN, granted, soon
@@ -74,10 +75,10 @@ def route_to(url: str, kind: str, http: HttpClient) -> RouteUpstream:
     match kind:
         case "hl7":
             read = AggregatedSettings(f"{url}/fhir", token, "urn:placer")
-            return Hl7Route(Hl7Settings(f"{url}/hl7", "P", read), http, lambda: 0.0, lambda _: None)
+            return Hl7Route(Hl7Settings(f"{url}/hl7", "P", read), Line(http), lambda: 0.0, lambda _: None)
         case _:
             settings = BoxSettings(f"{url}/fhir", token, "STU3" if kind == "STU3" else "R4")
-            return CustomerFhir("airedale-box", settings, http, lambda: 0.0, quiet)
+            return CustomerFhir(settings, Line(http), lambda: 0.0, quiet)
 
 
 @asynccontextmanager

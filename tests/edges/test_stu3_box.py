@@ -11,6 +11,7 @@ from gateway.flow.ports import Doubt, NotSent, Written
 from gateway.pkb.credentials import TokenSettings
 from gateway.pkb.customer_fhir import BoxSettings, CustomerFhir
 from gateway.pkb.http import HttpClient
+from gateway.pkb.line import Line
 from tests.edges.pkb_bench import CANCEL, CUSTOMER, GET, PUT, SENDER, Bench, box, soon
 from tests.edges.pkb_documents import appointment
 from tests.edges.raw_upstream import document_of, reply
@@ -23,7 +24,7 @@ def settings(bench: Bench) -> BoxSettings:
 
 
 def edge(settings: BoxSettings, http: HttpClient) -> CustomerFhir:
-    return CustomerFhir("leeds-box", settings, http, lambda: 0.0, lambda _event, /, **_facts: None)
+    return CustomerFhir(settings, Line(http, "leeds-box"), lambda: 0.0, lambda _event, /, **_facts: None)
 
 
 @pytest.fixture

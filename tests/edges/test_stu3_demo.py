@@ -12,6 +12,7 @@ from gateway.flow.ports import Sighting, Written
 from gateway.pkb.credentials import TokenSettings
 from gateway.pkb.customer_fhir import BoxSettings, CustomerFhir
 from gateway.pkb.http import HttpClient
+from gateway.pkb.line import Line
 from gateway.simulator import LEEDS, Simulator
 from tests.edges.pkb_bench import CANCEL, CUSTOMER, SENDER, soon
 from tests.edges.stu3_documents import REASON_URL
@@ -50,7 +51,7 @@ async def leeds() -> AsyncIterator[Leeds]:
     token = TokenSettings(pkb.token_url, who.client_id, who.client_secret)
     async with HttpClient("gateway/test") as http:
         settings = BoxSettings(pkb.box_url(LEEDS.box), token, fhir_version="STU3")
-        box = CustomerFhir("leeds-box", settings, http, lambda: 0.0, lambda _event, /, **_facts: None)
+        box = CustomerFhir(settings, Line(http, "leeds-box"), lambda: 0.0, lambda _event, /, **_facts: None)
         yield Leeds(pkb, box)
         await box.close()
     await pkb.close()
