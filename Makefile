@@ -5,6 +5,7 @@ CONFIG ?= config/gateway.toml
 WORKERS ?= 4
 LANES ?= 4
 UPGRADE ?=
+BENCH ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,7 +20,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run serve test check faults lock mutation load neighbour overload soak schemas docs clean
+.PHONY: help run serve test check faults lock mutation load neighbour overload soak bench schemas docs clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -70,6 +71,9 @@ neighbour: $(TOOLS) ## one customer's PKB hangs: what do the others notice
 
 overload: $(TOOLS) ## three times what the gateway can do, for a minute
 	$(BIN)/python -m bench.overload
+
+bench: $(TOOLS) ## how fast: CPU per request and throughput against an upstream stub; wants a quiet machine
+	$(BIN)/python -m bench.speed $(BENCH)
 
 soak: $(TOOLS) ## ten minutes of traffic while grants, keys and PKB's health change
 	$(BIN)/python -m bench.soak

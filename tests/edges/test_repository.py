@@ -15,7 +15,7 @@ PIN = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>[^\s;]+)(?: ; [^\\]+)? \\")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?")
 VERBS = {
     *("help", "run", "serve", "test", "check", "lock", "mutation", "schemas", "docs", "clean"),
-    *("faults", "load", "neighbour", "overload", "soak"),
+    *("faults", "load", "neighbour", "overload", "soak", "bench"),
 }
 
 # Each pattern is written so that it does not match itself.

@@ -1,0 +1,45 @@
+"""What /proc says of a process and everything it started."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_PSS: Final = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
+_RSS: Final = re.compile(r"^Rss:\s+(\d+) kB", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """In MiB, of all processes of a tree together; `pss` counts a page that several share once."""
+
+    rss: float
+    pss: float
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all its descendants that live."""
+    found = [pid]
+    for each in found:
+        for thread in Path(f"/proc/{each}/task").glob("*/children"):
+            found += [int(child) for child in thread.read_text(encoding="ascii").split()]
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a tree, with that of descendants that have ended and were waited for."""
+    return sum(_ticks(each) for each in tree(pid)) / _TICKS
+
+
+def _ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return sum(int(each) for each in fields[11:15])
+
+
+def memory(pid: int) -> Memory:
+    """What a tree holds now."""
+    texts = [Path(f"/proc/{each}/smaps_rollup").read_text(encoding="ascii") for each in tree(pid)]
+    rss, pss = (sum(int(found[1]) for text in texts if (found := size.search(text))) / 1024 for size in (_RSS, _PSS))
+    return Memory(rss, pss)

@@ -1,0 +1,131 @@
+"""CPU per request and throughput: contenders in turns, round after round, so that the machine's moods touch all."""
+
+import secrets
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from bench.speed import assertions
+from bench.speed.check import Check
+from bench.speed.contender import EXPECTED, Contender, Running, Scenario, Setting, steps
+from bench.speed.figures import Figure
+from bench.speed.harness import Driver
+from bench.speed.plan import Plan, Result
+from bench.speed.processes import Memory, cpu_seconds, memory
+
+CONNECTIONS = 32
+FEWEST = 150
+
+
+class WrongAnswer(Exception):
+    """A contender answered otherwise than it must; what it would need for that says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One contender at one scenario."""
+
+    contender: str
+    scenario: Scenario
+    cpu: Figure
+    """Microseconds of processor time per request, all processes of the contender together."""
+    rate: Figure
+    """Requests a second with every connection busy."""
+    requests: int
+    """In each round."""
+    memory: Memory
+    """Once all rounds were done."""
+
+
+_Entry = tuple[Contender, Scenario]
+
+
+def in_turns(entries: Sequence[_Entry], rounds: int) -> Iterator[_Entry]:
+    """Every entry once a round, and each round begins with another one."""
+    for number in range(rounds):
+        start = number % max(1, len(entries))
+        yield from (*entries[start:], *entries[:start])
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Measures contenders that all run at once, of which one at a time has something to do."""
+
+    setting: Setting
+    driver: Driver
+    token: str
+    connections: int = CONNECTIONS
+
+    def measure(
+        self, contenders: Iterable[Contender], scenarios: Iterable[Scenario], rounds: int, seconds: float
+    ) -> list[Work]:
+        """Check each, then measure. Raises WrongAnswer."""
+        wanted, chosen = set(scenarios), list(contenders)
+        cpu: dict[_Entry, list[float]] = defaultdict(list)
+        rates: dict[_Entry, list[float]] = defaultdict(list)
+        with ExitStack() as stack:
+            running = {each.name: stack.enter_context(each.start(self.setting)) for each in chosen}
+            for each in chosen:
+                self.check(each, running[each.name])
+            entries = [(each, scenario) for each in chosen for scenario in each.scenarios if scenario in wanted]
+            counts = {entry: self._count(entry[1], running[entry[0].name], seconds) for entry in entries}
+            for entry in in_turns(entries, rounds):
+                contender, scenario = entry
+                at = running[contender.name]
+                before = cpu_seconds(at.pid)
+                result = self.run(at, scenario, counts[entry])
+                cpu[entry].append(1e6 * (cpu_seconds(at.pid) - before) / counts[entry])
+                rates[entry].append(result.rate)
+                print(
+                    f"{contender.name} {scenario}: {cpu[entry][-1]:.0f} µs, {rates[entry][-1]:.0f}/s", file=sys.stderr
+                )
+            held = {each.name: memory(running[each.name].pid) for each in chosen}
+        return [
+            Work(
+                entry[0].name,
+                entry[1],
+                Figure.of(cpu[entry]),
+                Figure.of(rates[entry]),
+                counts[entry],
+                held[entry[0].name],
+            )
+            for entry in entries
+        ]
+
+    def check(self, contender: Contender, running: Running) -> None:
+        """Hold it against what it has to do. Raises WrongAnswer."""
+        if contender.judged and (faults := Check(running, self.setting.upstream, self.token).faults()):
+            raise WrongAnswer(f"{contender.title}: {'; '.join(faults)}")
+
+    def run(
+        self,
+        running: Running,
+        scenario: Scenario,
+        count: int,
+        *,
+        rate: float = 0.0,
+        connections: int = 0,
+        seed: int = 7,
+    ) -> Result:
+        """Ask so many times. Raises WrongAnswer."""
+        name = f"b{secrets.token_hex(5)}"
+        if scenario is Scenario.TOKEN:
+            asked = assertions.requests(running.folder, count)
+            plan = Plan(name, running.port, asked, count, connections or self.connections, rate, seed, each=True)
+        else:
+            asked = steps(scenario, self.token, name)
+            plan = Plan(name, running.port, asked, count, connections or self.connections, rate, seed)
+        result = self.driver.run(plan)
+        if set(result.answers) != {EXPECTED[scenario]}:
+            raise WrongAnswer(f"{running.log.stem} {scenario}: {result.answers}")
+        return result
+
+    def _count(self, scenario: Scenario, running: Running, seconds: float) -> int:
+        """How many requests fill a round, once it is warm."""
+        self.run(running, scenario, FEWEST)
+        rates = [self.run(running, scenario, FEWEST).rate]
+        rates.append(self.run(running, scenario, max(FEWEST, round(rates[0] * seconds / 2))).rate)
+        return max(FEWEST, round(statistics.mean(rates) * seconds))

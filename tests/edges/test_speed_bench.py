@@ -1,0 +1,106 @@
+"""The benchmark's own parts: the stub, the driver, the figures. Nothing here is timed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.speed.box import MOVING, TOKEN
+from bench.speed.contender import Scenario, cancel_body, request, steps
+from bench.speed.figures import Figure, percentile
+from bench.speed.harness import Cores, Driver, Upstream, ask, driver, upstream
+from bench.speed.plan import PLACE, Plan
+
+EVERYWHERE = Cores.shared().others
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture
+def stub(tmp_path: Path) -> Iterator[Upstream]:
+    with upstream(EVERYWHERE, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Iterator[Driver]:
+    with driver(EVERYWHERE, tmp_path) as running:
+        yield running
+
+
+def test_every_appointment_of_the_stub_is_booked_until_it_is_written_to(stub: Upstream) -> None:
+    path = "/fhir/Appointment/a-1"
+    fresh = ask(stub.port, "GET", path, BEARER)
+    changed = fresh.body.decode().replace('"booked"', '"cancelled"')
+    written = ask(stub.port, "PUT", path, {**BEARER, "If-Match": 'W/"1"'}, changed)
+    stale = ask(stub.port, "PUT", path, {**BEARER, "If-Match": 'W/"1"'}, changed)
+    assert (fresh.json()["status"], fresh.json()["meta"]["versionId"]) == ("booked", "1")
+    assert (written.status, stale.status) == (200, 412)
+    held = ask(stub.port, "GET", path, BEARER).json()
+    assert (held, held["status"], held["meta"]["versionId"]) == (written.json(), "cancelled", "2")
+    assert ask(stub.port, "GET", "/fhir/Appointment/a-2", BEARER).json()["status"] == "booked"
+
+
+def test_the_stub_refuses_a_write_to_what_always_changes_and_whoever_has_no_token(stub: Upstream) -> None:
+    path = f"/fhir/Appointment/{MOVING}1"
+    body = ask(stub.port, "GET", path, BEARER).body.decode()
+    assert ask(stub.port, "PUT", path, {**BEARER, "If-Match": 'W/"1"'}, body).status == 412
+    assert ask(stub.port, "GET", path).status == 401
+    counts = stub.counts()
+    assert {kind: count for kind, count in counts.items() if kind != "connection"} == {
+        "read appointment": 1,
+        "refused write": 1,
+    }
+
+
+def test_a_closed_loop_asks_as_often_as_it_was_told_each_time_for_another(stub: Upstream, load: Driver) -> None:
+    ask_for = request("GET", f"/fhir/Appointment/a-{PLACE}", TOKEN)
+    result = load.run(Plan("reads", stub.port, [ask_for], 50, connections=4))
+    assert (result.answers, len(result.took), stub.counts()["read appointment"]) == ({"200": 50}, 50, 50)
+    # Each connection of the driver, and the one that asked for the counts.
+    assert stub.counts()["connection"] == 4 + 2
+
+
+def test_an_open_loop_counts_from_the_moment_a_request_was_due(stub: Upstream, load: Driver) -> None:
+    stub.delay(100)
+    ask_for = request("GET", f"/fhir/Appointment/a-{PLACE}", TOKEN)
+    result = load.run(Plan("reads", stub.port, [ask_for] * 2, 20, connections=1, rate=1000.0))
+    assert result.answers == {"200": 20}
+    assert len(result.late) == 20
+    # Two steps, each of which the stub held back: and nobody waited for the one connection that there was.
+    assert min(result.took) >= 0.2
+    assert stub.counts()["read appointment"] == 40
+
+
+def test_the_driver_goes_on_where_the_server_closes(stub: Upstream, load: Driver) -> None:
+    closing = request("GET", f"/fhir/Appointment/a-{PLACE}", TOKEN, more="Connection: close\r\n")
+    result = load.run(Plan("closing", stub.port, [closing], 10, connections=2))
+    assert result.answers == {"200": 10}
+    assert stub.counts()["connection"] >= 10
+
+
+def test_the_driver_asks_each_of_many_requests_once(stub: Upstream, load: Driver) -> None:
+    asked = [request("GET", f"/fhir/Appointment/{name}", TOKEN if name != "b" else "none") for name in "abc"]
+    result = load.run(Plan("each", stub.port, asked, 3, connections=2, each=True))
+    assert result.answers == {"200": 2, "401": 1}
+
+
+def test_a_cancel_says_how_long_its_body_is_and_has_a_place_for_its_number() -> None:
+    [text] = steps(Scenario.CANCEL, "t", "run")
+    head, body = text.split("\r\n\r\n")
+    assert body == cancel_body()
+    assert f"Content-Length: {len(body)}" in head
+    assert f"/run-{PLACE}/$cancel" in head
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.0, 1), (0.01, 1), (0.5, 50), (0.505, 51), (0.99, 99), (0.999, 100), (1.0, 100)]
+)
+def test_a_percentile_is_a_value_that_occurred(share: float, expected: int) -> None:
+    assert percentile(reversed(range(1, 101)), share) == expected
+
+
+def test_a_figure_tells_its_median_and_its_spread() -> None:
+    assert Figure.of([3.0, 1.0, 2.0]).text(1) == "2.0 (1.0–3.0)"
+    assert Figure.of([4.0]).text() == "4"
+    with pytest.raises(ValueError, match="no values"):
+        Figure.of([])
