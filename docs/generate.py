@@ -103,9 +103,10 @@ MEANINGS: Final[dict[str, str]] = {
     "audit.directory": "Folder of the audit stream. Made with mode 0700.",
     "audit.pseudonym_key": "Key of the hashes that stand for patients and free text; 16 bytes or more. Whoever has it "
     "can find a patient's records. Cursors of searches are sealed under it too: all nodes need the same.",
-    "audit.pseudonym_keys": "Older such keys. The present key's id is one above the highest here.",
+    "audit.pseudonym_keys": "Older such keys. The present key's id is one above the highest here: "
+    "[how to change keys](audit.md#pseudonym-keys).",
     "audit.pseudonym_keys[].id": "The id in front of the older hashes, such as `k1`.",
-    "audit.pseudonym_keys[].key": "The older key itself, for your own searches. The gateway does not use it.",
+    "audit.pseudonym_keys[].key": "The older key itself. `audit export --patient` looks for a patient under it too.",
     "audit.signing_key": "Ed25519 private key (PEM) that signs checkpoints. Left out, nothing is signed.",
     "audit.unauthenticated.process": "Refusals of unknown callers that are recorded one by one. The rest is counted.",
     "audit.unauthenticated.client": "The same for one caller's address.",

@@ -25,13 +25,13 @@ from gateway.app.certificate import Certificate, open_certificate
 from gateway.app.grants import Registry, utc_now, watch_grants
 from gateway.app.keys import Keys, foreign_issuers, open_keys
 from gateway.app.ports import Handover, adopt, bind, tell_supervisor
+from gateway.app.pseudonyms import pseudonym_keys
 from gateway.app.upstreams import open_upstreams
 from gateway.app.writing import WriteSide, write_side
 from gateway.configuration.addresses import is_loopback
 from gateway.configuration.reload import GrantsWatcher
 from gateway.configuration.settings import Settings
 from gateway.domain.codes import Code
-from gateway.domain.pseudonym import Pseudonyms
 from gateway.flow.gate import Gate
 from gateway.flow.rates import RateLimits, Rates, SharedRates
 from gateway.flow.search import Searches
@@ -197,7 +197,8 @@ def _assemble(
     metrics: Metrics,
 ) -> Gateway:
     limits = settings.limits
-    veil = Pseudonyms(settings.audit.pseudonym_key_id, settings.audit.pseudonym_key.reveal().encode())
+    # The old ones are read too: what is wrong with a key is told at the start, not when somebody asks for records.
+    veil, *_ = pseudonym_keys(settings.audit)
     chains = ChainFolder(settings.audit.directory)
     side = write_side(settings, registry, upstreams, journal, store, chains, veil, metrics)
     answers = Answers(settings.codes_system, settings.public_url, limits.review_hint_after)

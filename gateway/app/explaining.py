@@ -9,13 +9,13 @@ from datetime import datetime
 from gateway.app.assembly import new_id, read_audit_key
 from gateway.app.bringing import Brought
 from gateway.app.grants import grants_reader, utc_now
+from gateway.app.pseudonyms import pseudonym_keys
 from gateway.app.upstreams import open_upstreams
 from gateway.configuration.grants import Grants
 from gateway.configuration.settings import Settings
 from gateway.domain.appointment import Appointment, Command
 from gateway.domain.decision import Refusal
 from gateway.domain.grant import Policy
-from gateway.domain.pseudonym import Pseudonyms
 from gateway.domain.rules import Claimant, admit
 from gateway.domain.trial import Trial, try_out
 from gateway.flow import records
@@ -130,5 +130,5 @@ async def explaining(settings: Settings, now: Callable[[], datetime] = utc_now) 
         )
         stack.push_async_callback(journal.close)
         upstreams = await open_upstreams(settings, _NobodysLogin(), lambda _: None, (), stack)
-        veil = Pseudonyms(audit.pseudonym_key_id, audit.pseudonym_key.reveal().encode())
+        veil, *_ = pseudonym_keys(audit)
         yield Explaining(lambda: policy, upstreams, journal, veil, now)

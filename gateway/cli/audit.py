@@ -1,4 +1,4 @@
-"""`audit`: check the audit stream, and follow it."""
+"""`audit`: check the audit stream, follow it, and give it to others."""
 
 import sys
 import time
@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import click
 
+from gateway.cli.audit_filter import Wanted, filter_options
+from gateway.cli.export import export_command
 from gateway.cli.tables import echo_json
 from gateway.configuration.problems import ConfigurationRefused
 from gateway.configuration.settings_file import load_settings
@@ -22,7 +24,7 @@ _CONFIG: Final = Path("config/gateway.toml")
 
 @click.group("audit")
 def audit() -> None:
-    """Check and follow the audit stream."""
+    """Check, follow and export the audit stream."""
 
 
 @audit.command("verify")
@@ -95,14 +97,19 @@ def _sentence(chain: Sound | Bad, *, signatures: bool) -> str:
 @click.option("--config", type=_FILE, default=_CONFIG, show_default=True, help="Settings that name the folder.")
 @click.option("--lines", "count", default=10, show_default=True, type=click.IntRange(0), help="Records to begin with.")
 @click.option("--follow/--no-follow", "endless", default=True, help="Wait for more.")
-def tail(path: Path | None, config: Path, count: int, *, endless: bool) -> None:
+@filter_options
+def tail(path: Path | None, config: Path, count: int, wanted: Wanted, *, endless: bool) -> None:
     """Print the last records of a file or folder, then new ones as they are written."""
     try:
         path = path or load_settings(config, allowed=frozenset(INSECURE_FLAGS), secrets=False).audit.directory
-        lines, ends = last_lines(path, count)
+        lines, ends = last_lines(path, count, wanted.takes_line)
         for line in lines:
             click.echo(line, nl=False)
         for line in follow(path, ends, time.sleep) if endless else ():
-            click.echo(line, nl=False)
+            if wanted.takes_line(line):
+                click.echo(line, nl=False)
     except (ConfigurationRefused, Unreadable) as error:
         raise click.ClickException(str(error)) from error
+
+
+audit.add_command(export_command)

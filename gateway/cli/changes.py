@@ -24,7 +24,6 @@ COLUMNS: Final = (
 )  # fmt: skip
 _SHOWN: Final = ("time", "operation", "appointment", "partner", "outcome", "reason", "start_before", "start_after")
 _EVENTS: Final = (b'"intent"', b'"outcome"')
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 @click.command("changes")
@@ -149,10 +148,4 @@ def _write_csv(rows: list[dict[str, Any]]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\r\n")
     writer.writerow(COLUMNS)
     for row in rows:
-        writer.writerow([_cell(row[name]) for name in COLUMNS])
-
-
-def _cell(value: object) -> str:
-    """Keep a spreadsheet from taking a cell for a formula."""
-    text = "true" if value is True else "false" if value is False else _text(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+        writer.writerow([tables.csv_cell(row[name]) for name in COLUMNS])

@@ -1,27 +1,22 @@
 """`grants replay`: what another grants file would have made of the requests on record."""
 
 import json
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
 from gateway.cli import tables
 from gateway.cli.grants import read_policy
+from gateway.cli.progress import progress
 from gateway.domain.grant import Policy
 from gateway.domain.replay import REQUESTS, Again, Replayed, replay
-from gateway.storage.journal_records import LINE_BYTES
+from gateway.storage.audit_lines import Advance, audit_lines
 from gateway.storage.verification import Unreadable, audit_files
-
-_STEP = 1024 * 1024
-"""Bytes between two steps of the progress bar."""
 
 
 @dataclass(slots=True)
@@ -46,12 +41,10 @@ class Flipped(Protocol):
         ...
 
 
-def replay_files(
-    files: list[Path], policy: Policy, flipped: Flipped, advance: Callable[[int], None] = lambda _: None
-) -> Tally:
+def replay_files(files: list[Path], policy: Policy, flipped: Flipped, advance: Advance = lambda _: None) -> Tally:
     """Decide every request in these files again, line by line. `advance` hears how many bytes are done."""
     tally = Tally()
-    for line in _lines(files, advance):
+    for _, _, line in audit_lines(files, advance):
         try:
             record = json.loads(line.decode())
             if record["event"] not in REQUESTS or record["partner"] is None or record["customer"] is None:
@@ -66,19 +59,6 @@ def replay_files(
     return tally
 
 
-def _lines(files: list[Path], advance: Callable[[int], None]) -> Iterator[bytes]:
-    for path in files:
-        with path.open("rb") as file:
-            done = 0
-            while line := file.readline(LINE_BYTES):
-                done += len(line)
-                if done >= _STEP:
-                    advance(done)
-                    done = 0
-                yield line
-            advance(done)
-
-
 @click.command("replay")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="AUDIT...")
 @click.option("--against", required=True, type=tables.FILE, help="The other grants file.")
@@ -91,7 +71,6 @@ def replay_command(paths: tuple[Path, ...], against: Path, *, as_json: bool) -> 
     policy = read_policy(against)
     try:
         files = audit_files(paths)
-        size = sum(path.stat().st_size for path in files)
     except (Unreadable, OSError) as error:
         raise click.ClickException(str(error)) from error
     if not files:
@@ -99,12 +78,8 @@ def replay_command(paths: tuple[Path, ...], against: Path, *, as_json: bool) -> 
     told = _JsonFlips() if as_json else _WordFlips()
     began = time.monotonic()
     try:
-        with Progress(
-            "deciding again", BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
-            console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True,
-        ) as progress:  # fmt: skip
-            task = progress.add_task("", total=size)
-            tally = replay_files(files, policy, told.flipped, lambda done: progress.advance(task, done))
+        with progress("deciding again", files) as advance:
+            tally = replay_files(files, policy, told.flipped, advance)
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from error
     told.end(tally, time.monotonic() - began)

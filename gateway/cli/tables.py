@@ -20,6 +20,7 @@ from gateway.configuration.settings_words import INSECURE_FLAGS
 
 CONFIG: Final = Path("config/gateway.toml")
 NAME_LENGTH: Final = 100
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 FILE: Final = click.Path(path_type=Path, dir_okay=False)
 config_option = click.option("--config", type=FILE, default=CONFIG, show_default=True, help="The settings file.")
 
@@ -50,6 +51,12 @@ def _plain(cell: str) -> str:
 def echo_json(value: Any) -> None:
     """Print one JSON value."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def csv_cell(value: object) -> str:
+    """Write a cell; none is taken for a formula by a spreadsheet."""
+    text = "true" if value is True else "false" if value is False else "" if value is None else str(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def refuse(problems: Iterable[Problem]) -> click.exceptions.Exit:

@@ -3,7 +3,11 @@
 import base64
 import hashlib
 import hmac
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
+
+_DIGITS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +35,16 @@ class Pseudonyms:
     def _name(self, message: str) -> str:
         digest = hmac.digest(self.key, message.encode("utf-8", "surrogatepass"), hashlib.sha256)
         return f"{self.key_id}:{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"
+
+
+def known_as(keys: Iterable[Pseudonyms], nhs_number: str) -> frozenset[str]:
+    """Give every name that a patient has on record, under the present key and under those before it."""
+    return frozenset(key.patient(nhs_number, "", "") for key in keys)
+
+
+def read_nhs_number(text: str) -> str:
+    """Read an NHS number as people write it: ten digits, perhaps in groups. Raises ValueError, without the number."""
+    digits = "".join(text.split())
+    if not (len(digits) == _DIGITS and digits.isascii() and digits.isdigit()):
+        raise ValueError("that is no NHS number: ten digits are needed, spaces between them do no harm")
+    return digits

@@ -13,11 +13,14 @@ Ends = dict[Path, int]
 _INTERVAL: Final = 0.2
 
 
-def last_lines(path: Path, count: int) -> tuple[list[bytes], Ends]:
-    """Give the last whole lines of a file, or of a folder in the order of its files. Raises Unreadable."""
+def last_lines(path: Path, count: int, wanted: Callable[[bytes], bool] = lambda _: True) -> tuple[list[bytes], Ends]:
+    """Give the last whole lines that are wanted of a file, or of a folder in the order of its files.
+
+    Raises Unreadable.
+    """
     lines: deque[bytes] = deque(maxlen=count)
     ends: Ends = {}
-    lines.extend(_new_lines(path, ends))
+    lines.extend(filter(wanted, _new_lines(path, ends)))
     return list(lines), ends
 
 

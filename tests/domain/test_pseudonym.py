@@ -4,7 +4,7 @@ import hmac
 
 import pytest
 
-from gateway.domain.pseudonym import Pseudonyms
+from gateway.domain.pseudonym import Pseudonyms, known_as, read_nhs_number
 
 KEY = b"0123456789abcdef0123456789abcdef"
 NAMES = Pseudonyms("k1", KEY)
@@ -51,3 +51,22 @@ def test_a_key_of_sixteen_bytes_is_long_enough_and_one_of_fifteen_is_not() -> No
     assert Pseudonyms("k1", b"x" * 16).patient("9990548609", "box", "Patient/1").startswith("k1:")
     with pytest.raises(ValueError, match="16 bytes"):
         Pseudonyms("k1", b"x" * 15)
+
+
+def test_a_patient_is_known_by_one_name_under_each_key() -> None:
+    other = Pseudonyms("k2", KEY[::-1])
+    expected = {key.patient("9434765919", "any", "Patient/any") for key in (NAMES, other)}
+    assert known_as([NAMES, other], "9434765919") == expected
+    assert len(expected) == 2
+
+
+@pytest.mark.parametrize("text", ["9434765919", "943 476 5919", "\t9434765919\n", "0000000000"])
+def test_an_nhs_number_is_read_as_people_write_it(text: str) -> None:
+    assert read_nhs_number(text) == "".join(text.split())
+
+
+@pytest.mark.parametrize("text", ["", "943476591", "94347659199", "943-476-5919", "943476591a", "９４３４７６５９１９"])
+def test_what_is_no_nhs_number_is_not_repeated(text: str) -> None:
+    with pytest.raises(ValueError, match="ten digits") as refused:
+        read_nhs_number(text)
+    assert not text or text not in str(refused.value)

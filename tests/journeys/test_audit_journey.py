@@ -1,11 +1,13 @@
 """After a mixed day the audit stream verifies, shows what was touched, and holds nothing it must not hold."""
 
 import asyncio
+import csv
 import io
 import json
 import shutil
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ from rich.console import Console
 
 from gateway.cli.tour import walk
 from gateway.storage import verification
+from tests.edges.balp import assert_fits
 from tests.journeys.partner import NHS_NUMBER, REASONS, Client, comment, parameters, patient, reason
 from tests.journeys.processes import Json, Place
+from tests.journeys.test_fhir_resources import assert_r4
 
 WRONG_NUMBER = "9434765919"
 CANARIES = {
@@ -80,16 +84,21 @@ def day(place: Place) -> list[str]:
     return asyncio.run(live())
 
 
-async def verify(*paths: Path, keys: Path | None = None) -> tuple[int, str]:
-    given = [*map(str, paths), *(("--keys", str(keys)) if keys else ())]
+async def gateway(*words: str, given: bytes = b"") -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", "audit", "verify", *given),
+        *(sys.executable, "-m", "gateway", *words),
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    out, _ = await process.communicate()
+    out, _ = await process.communicate(given)
     assert process.returncode is not None
     return process.returncode, out.decode()
+
+
+async def verify(*paths: Path, keys: Path | None = None) -> tuple[int, str]:
+    given = [*map(str, paths), *(("--keys", str(keys)) if keys else ())]
+    return await gateway("audit", "verify", *given)
 
 
 def keys_of(place: Place) -> Path:
@@ -166,6 +175,33 @@ async def test_nothing_is_kept_that_must_not_be(day: list[str], client: Client) 
     for name, text in kept.items():
         found = [what for what, canary in forbidden.items() if canary.lower() in text.lower()]
         assert found == [], f"{name} holds {found}"
+
+
+async def test_the_export_of_a_running_gateway_is_fhir_and_holds_no_more_than_the_records(
+    day: list[str], client: Client
+) -> None:
+    code, told = await gateway("audit", "export", "--format", "fhir", str(client.place.audit))
+    events = [json.loads(line) for line in told.splitlines()]
+    assert (code, len(events)) == (0, len(client.place.records()))
+    fitted = Counter(map(assert_fits, events))
+    for event in events:
+        assert_r4(event)
+    patterns = ("BasicAudit.PatientRead", "BasicAudit.PatientUpdate", "BasicAudit.AuthZconsent")
+    assert all(fitted[f"IHE.{pattern}"] >= 3 for pattern in patterns)
+    assert [canary for canary in CANARIES.values() if canary.lower() in told.lower()] == []
+
+
+async def test_a_patient_who_asks_gets_what_was_done_with_her_appointments(day: list[str], client: Client) -> None:
+    mine = client.demo("inside-notice")
+    number = mine["patient_identifier"].split("|")[1]
+    reply = await client.read(mine["id"])
+    config = client.place.told["config_file"]
+    command = ("audit", "export", "--format", "csv", "--patient", "--config", config, str(client.place.audit))
+    code, told = await gateway(*command, given=number.encode())
+    rows = list(csv.DictReader(io.StringIO(told, newline="")))
+    assert (code, number in told) == (0, False)
+    assert {row["appointment"] for row in rows if row["event"] == "read"} >= {mine["id"]}
+    assert reply.request_id in {row["request_id"] for row in rows}
 
 
 async def test_every_intent_has_its_outcome_and_every_write_its_intent(day: list[str], client: Client) -> None:
