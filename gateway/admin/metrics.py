@@ -2,35 +2,26 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from gateway.admin.gauges import Gauges, Readings
+from gateway.flow.watching import Stage
+
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Seconds."""
+BATCHES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 512)
+"""Records."""
 REFRESH: Final = 1.0
 """Seconds between two readings of the gauges that other processes tell of."""
 SUPERVISOR: Final = "supervisor"
 
-Joined = Literal["livesum", "livemin", "livemax"]
-"""How the readings of several living processes become one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gauges:
-    """Readings taken when Prometheus asks."""
-
-    open_writes: Callable[[], float]
-    in_flight: Callable[[], float]
-    waiting: Callable[[], float]
-    audit_healthy: Callable[[], float]
-    grants_degraded: Callable[[], float]
-    grants_loaded: Callable[[], float]
+Kind = TypeVar("Kind", Counter, Histogram)
 
 
 class Metrics:
@@ -40,58 +31,51 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._readings: list[tuple[Gauge, Callable[[], float]]] = []
-        self._requests = Counter(
-            "pkb_gateway_requests", "Requests answered", ["route", "status", "code"], registry=self._registry
+        self._readings: Readings | None = None
+        self._requests = self._counter("requests", "Requests answered", "route", "status", "code")
+        self._seconds = self._histogram("request_seconds", "Time from the headers of a request to its answer", "route")
+        self._stages = self._histogram("stage_seconds", "Time that a stage of a request takes", "stage")
+        self._decisions = self._counter("decisions", "Decisions on record", "operation", "decision", "code")
+        self._outcomes = self._counter("outcomes", "Outcomes on record", "operation", "outcome", "final")
+        self._shed = self._counter("shed", "Requests turned away for want of room", "reason")
+        self._alarms = self._counter("alarms", "Surprises", "event")
+        self._reloads = self._counter("grants_reloads", "Readings of a changed grants file", "result")
+        self._exchanges = self._counter("upstream_exchanges", "Exchanges with PKB", "upstream", "message", "result")
+        self._exchange_seconds = self._histogram(
+            "upstream_seconds", "Time of an exchange with PKB", "upstream", "message"
         )
-        self._seconds = Histogram(
-            "pkb_gateway_request_seconds",
-            "Time from the headers of a request to its answer",
-            ["route"],
-            buckets=BUCKETS,
+        self._commit_seconds = self._histogram("audit_commit_seconds", "Time to make a batch of records durable")
+        self._commit_records = self._histogram("audit_commit_records", "Records in one such batch", buckets=BATCHES)
+        self._durable = Gauge(
+            "pkb_gateway_audit_last_durable_timestamp_seconds",
+            "When a record was last made durable",
             registry=self._registry,
+            multiprocess_mode="livemax",
         )
-        self._alarms = Counter("pkb_gateway_alarms", "Surprises", ["event"], registry=self._registry)
-        self._reloads = Counter(
-            "pkb_gateway_grants_reloads", "Readings of a changed grants file", ["result"], registry=self._registry
-        )
-        self._exchanges = Counter(
-            "pkb_gateway_upstream_exchanges",
-            "Exchanges with PKB",
-            ["upstream", "message", "result"],
-            registry=self._registry,
-        )
-        self._exchange_seconds = Histogram(
-            "pkb_gateway_upstream_seconds",
-            "Time of an exchange with PKB",
-            ["upstream", "message"],
-            buckets=BUCKETS,
-            registry=self._registry,
-        )
-        self._replaced = Counter("pkb_gateway_workers_replaced", "Workers that ended unasked", registry=self._registry)
+        self._replaced = self._counter("workers_replaced", "Workers that ended unasked")
+        for stage in Stage:
+            self._stages.of(stage)
+
+    def _counter(self, name: str, text: str, *labels: str) -> "_Children[Counter]":
+        return _Children(Counter(f"pkb_gateway_{name}", text, labels, registry=self._registry))
+
+    def _histogram(
+        self, name: str, text: str, *labels: str, buckets: Sequence[float] = BUCKETS
+    ) -> "_Children[Histogram]":
+        return _Children(Histogram(f"pkb_gateway_{name}", text, labels, registry=self._registry, buckets=buckets))
 
     def read(self, gauges: Gauges) -> None:
         """Offer readings, once there is something to read."""
-        self._gauge("workers", "Processes that serve", "livesum", lambda: 1.0)
-        self._gauge("open_writes", "Writes whose outcome is not final", "livesum", gauges.open_writes)
-        self._gauge("in_flight", "Requests under way", "livesum", gauges.in_flight)
-        self._gauge("waiting", "Requests that wait to be let in", "livesum", gauges.waiting)
-        self._gauge("audit_healthy", "1 while the audit stream takes records", "livemin", gauges.audit_healthy)
-        self._gauge(
-            "grants_degraded", "1 while the grants file on disk is not in force", "livemax", gauges.grants_degraded
+        self._readings = Readings(gauges, self._registry)
+        workers = Gauge(
+            "pkb_gateway_workers", "Processes that serve", registry=self._registry, multiprocess_mode="livesum"
         )
-        self._gauge(
-            "grants_loaded_timestamp_seconds", "When the grants in force were loaded", "livemin", gauges.grants_loaded
-        )
+        workers.set(1)
         self._refresh()
 
-    def _gauge(self, name: str, text: str, joined: Joined, read: Callable[[], float]) -> None:
-        gauge = Gauge(f"pkb_gateway_{name}", text, registry=self._registry, multiprocess_mode=joined)
-        self._readings.append((gauge, read))
-
     def _refresh(self) -> None:
-        for gauge, read in self._readings:
-            gauge.set(read())
+        if self._readings is not None:
+            self._readings.take()
 
     async def keep_current(self) -> None:
         """Read the gauges every second for the processes that share them; where there are none, never."""
@@ -101,25 +85,47 @@ class Metrics:
 
     def observe(self, route: str, status: int, code: str, seconds: float) -> None:
         """Count one answered request; `code` is empty where there was no error."""
-        self._requests.labels(route, str(status), code).inc()
-        self._seconds.labels(route).observe(seconds)
+        self._requests.of(route, status, code).inc()
+        self._seconds.of(route).observe(seconds)
+
+    def stage(self, stage: Stage, seconds: float) -> None:
+        """Take the time of a stage; see `StageObserver`."""
+        self._stages.of(stage).observe(seconds)
+
+    def decided(self, operation: str, decision: str, code: str) -> None:
+        """Count a decision; the code is empty where there is none."""
+        self._decisions.of(operation, decision, code).inc()
+
+    def ended(self, operation: str, outcome: str, *, final: bool) -> None:
+        """Count what is known of how a write ended."""
+        self._outcomes.of(operation, outcome, str(final).lower()).inc()
+
+    def shed(self, reason: str) -> None:
+        """Count a request that was turned away: `in-flight`, `turnstile` or `per-customer`."""
+        self._shed.of(reason).inc()
 
     def alarm(self, event: str) -> None:
         """Count a surprise, such as a write answered with 201, or keys that cannot be loaded."""
-        self._alarms.labels(event).inc()
+        self._alarms.of(event).inc()
 
     def reloaded(self, result: str) -> None:
         """Count a reading of the grants file: `loaded` or `refused`."""
-        self._reloads.labels(result).inc()
+        self._reloads.of(result).inc()
 
     def exchanged(self, route: str, message: str, result: str, seconds: float) -> None:
         """Count an exchange with PKB; see `UpstreamObserver`."""
-        self._exchanges.labels(route, message, result).inc()
-        self._exchange_seconds.labels(route, message).observe(seconds)
+        self._exchanges.of(route, message, result).inc()
+        self._exchange_seconds.of(route, message).observe(seconds)
+
+    def committed(self, seconds: float, records: int) -> None:
+        """Take note of a batch of records that is durable now. Any thread may call it."""
+        self._commit_seconds.of().observe(seconds)
+        self._commit_records.of().observe(records)
+        self._durable.set_to_current_time()
 
     def replaced(self) -> None:
         """Count a worker that ended unasked."""
-        self._replaced.inc()
+        self._replaced.of().inc()
 
     def text(self) -> bytes:
         """Write the exposition format."""
@@ -129,6 +135,21 @@ class Metrics:
         everybody = CollectorRegistry()
         MultiProcessCollector(everybody, str(self.folder))  # type: ignore[no-untyped-call]  # ships without types
         return generate_latest(everybody)
+
+
+class _Children(Generic[Kind]):
+    """The series of one metric, found once for each set of labels: looking them up costs more than counting."""
+
+    def __init__(self, parent: Kind) -> None:
+        self._parent: Kind = parent
+        self._made: dict[tuple[str | int, ...], Kind] = {}
+
+    def of(self, *labels: str | int) -> Kind:
+        """Give the series with these labels."""
+        made = self._made.get(labels)
+        if made is None:
+            made = self._made[labels] = self._parent.labels(*labels) if labels else self._parent
+        return made
 
 
 def share_metrics(folder: Path, process: str) -> None:

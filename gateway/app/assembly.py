@@ -17,15 +17,17 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway import RELEASED, __version__
-from gateway.admin.metrics import Gauges, Metrics
+from gateway.admin.metrics import Metrics
 from gateway.admin.server import Admin, Readiness
 from gateway.app.background import run_beside
-from gateway.app.blocks import follow_blocks
+from gateway.app.blocks import Blocks, follow_blocks
 from gateway.app.certificate import Certificate, open_certificate
 from gateway.app.grants import Registry, utc_now, watch_grants
 from gateway.app.keys import Keys, foreign_issuers, open_keys
+from gateway.app.noting import NotingLedger
 from gateway.app.ports import Handover, adopt, bind, tell_supervisor
 from gateway.app.pseudonyms import pseudonym_keys
+from gateway.app.readings import gauges
 from gateway.app.upstreams import open_upstreams
 from gateway.app.writing import WriteSide, write_side
 from gateway.configuration.addresses import is_loopback
@@ -96,9 +98,18 @@ class Gateway:
     store: Store
     write_side: WriteSide
     keys: Keys
+    blocks: Blocks
+    upstreams: Upstreams
     certificate: Certificate | None = None
     partner_port: int = 0
     admin_port: int = 0
+
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        """Name what asks for a look."""
+        grants = ("grants",) if self.watcher.state.degraded else ()
+        shown = self.certificate.degraded if self.certificate else ()
+        return (*grants, *self.keys.degraded, *shown)
 
     async def readiness(self) -> Readiness:
         """Say whether new requests are welcome."""
@@ -109,9 +120,7 @@ class Gateway:
             "grants": True,
             "serving": not self.api.draining,
         }
-        degraded = ("grants",) if self.watcher.state.degraded else ()
-        shown = self.certificate.degraded if self.certificate else ()
-        return Readiness(checks, (*degraded, *self.keys.degraded, *shown))
+        return Readiness(checks, self.degraded)
 
     def reload_now(self) -> None:
         """Look at the grants file and at every key that may have changed."""
@@ -132,16 +141,18 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
     ValueError for a key that is no use.
     """
     async with AsyncExitStack() as stack:
-        journal = await _open_journal(settings, stack)
+        metrics = Metrics()
+        journal = await _open_journal(settings, metrics, stack)
         store = await open_store(settings.state.url.reveal(), journal.chain, settings.state.keep)
         stack.push_async_callback(store.close)
-        metrics = Metrics()
         watcher = await watch_grants(settings, journal, metrics)
         keys = await open_keys(settings, lambda: watcher.current.key_urls, utc_now, metrics.alarm, stack)
         # Read before the ports open, so that a restart lets nobody in.
         blocks = await follow_blocks(KeptBlocks(store.database).blocks, stack)
         registry = Registry(watcher, keys.urls, settings.public_url, blocks)
-        upstreams = await open_upstreams(settings, registry, metrics.alarm, (metrics.exchanged,), stack)
+        upstreams = await open_upstreams(
+            settings, registry, metrics.alarm, (metrics.exchanged,), lambda: metrics.shed("per-customer"), stack
+        )
         gateway = _assemble(settings, registry, keys, journal, store, upstreams, metrics)
         gateway.certificate = await open_certificate(settings.listen.tls, utc_now, metrics.alarm, stack)
         # What an earlier process left is taken up before anything new can touch its appointments.
@@ -154,7 +165,7 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         yield gateway
 
 
-async def _open_journal(settings: Settings, stack: AsyncExitStack) -> Journal:
+async def _open_journal(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> Journal:
     audit = settings.audit
     signer = read_audit_key(audit.signing_key.reveal()) if audit.signing_key else None
     journal = await Journal.open(
@@ -170,6 +181,7 @@ async def _open_journal(settings: Settings, stack: AsyncExitStack) -> Journal:
         signer=signer,
         alarm=_tell_trouble,
         listener=_to_stdout if audit.stdout else None,
+        watch=metrics.committed,
     )
     stack.push_async_callback(journal.close)
     return journal
@@ -200,7 +212,8 @@ def _assemble(
     # The old ones are read too: what is wrong with a key is told at the start, not when somebody asks for records.
     veil, *_ = pseudonym_keys(settings.audit)
     chains = ChainFolder(settings.audit.directory)
-    side = write_side(settings, registry, upstreams, journal, store, chains, veil, metrics)
+    ledger = NotingLedger(journal, metrics)
+    side = write_side(settings, registry, upstreams, ledger, store, chains, veil, metrics, metrics.stage)
     answers = Answers(settings.codes_system, settings.public_url, limits.review_hint_after)
     press = TokenPress(settings.public_url, keys.ring, round(settings.tokens.lifetime.total_seconds()))
     issuers = {**foreign_issuers(settings, keys.urls), settings.public_url: press.issuer()}
@@ -209,10 +222,10 @@ def _assemble(
         gate=Gate(registry.policy, utc_now, rates),
         writes=side.writes,
         looks=side.looks,
-        searches=Searches(registry.policy, upstreams, journal, veil, utc_now),
+        searches=Searches(registry.policy, upstreams, ledger, veil, utc_now, metrics.stage),
         # Every node has this key and keeps it for long.
         cursors=Cursors.of(settings.audit.pseudonym_key.reveal().encode()),
-        ledger=journal,
+        ledger=ledger,
         answers=answers,
         limits=EdgeLimits(
             limits.body, limits.deadline.total_seconds(), limits.in_flight, limits.not_found_step.total_seconds()
@@ -243,8 +256,10 @@ def _assemble(
         token_endpoint=TokenEndpoint(f"{settings.public_url}/oauth2/token", press, registry.registered, store, wait),
         documents=Documents(answers, keys.ring, __version__, os.environ.get("PKB_GATEWAY_COMMIT", "unknown"), RELEASED),
         observe=observe,
+        stages=metrics.stage,
+        shed=metrics.shed,
     )
-    return Gateway(api, registry.watcher, journal, store, side, keys)
+    return Gateway(api, registry.watcher, journal, store, side, keys, registry.blocks, upstreams)
 
 
 def _rates(store: Store) -> RateLimits:
@@ -268,15 +283,7 @@ async def _open_ports(settings: Settings, gateway: Gateway, metrics: Metrics, st
     runner = partner_runner(app, edge)
     gateway.partner_port = await _listen(runner, listen.host, listen.port, given.partner, stack, gateway.certificate)
 
-    gauges = Gauges(
-        open_writes=gateway.write_side.open_writes.__len__,
-        in_flight=lambda: gateway.api.in_flight,
-        waiting=lambda: float(len(gateway.api.turnstile)),
-        audit_healthy=lambda: float(gateway.journal.healthy),
-        grants_degraded=lambda: float(gateway.watcher.state.degraded),
-        grants_loaded=gateway.watcher.state.loaded_at.timestamp,
-    )
-    metrics.read(gauges)
+    metrics.read(gauges(gateway))
     run_beside(metrics.keep_current(), stack)
     operators = {operator.token_sha256: operator.name for operator in admin.operators}
     loopback = is_loopback(admin.host)

@@ -37,6 +37,11 @@ class Certificate:
     _seen: Identity | str | None = None
 
     @property
+    def ends(self) -> datetime:
+        """Until when what partners see is good."""
+        return self.shown.ends()
+
+    @property
     def degraded(self) -> tuple[str, ...]:
         """`certificate`, where the files are no use or the certificate ends soon."""
         ends_soon = self.shown.ends() - self.clock() < SOON

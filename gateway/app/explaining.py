@@ -129,6 +129,6 @@ async def explaining(settings: Settings, now: Callable[[], datetime] = utc_now) 
             JournalSettings(ChainSettings(audit.directory), reserve=audit.reserve), clock=now, signer=signer
         )
         stack.push_async_callback(journal.close)
-        upstreams = await open_upstreams(settings, _NobodysLogin(), lambda _: None, (), stack)
+        upstreams = await open_upstreams(settings, _NobodysLogin(), lambda _: None, (), lambda: None, stack)
         veil, *_ = pseudonym_keys(audit)
         yield Explaining(lambda: policy, upstreams, journal, veil, now)

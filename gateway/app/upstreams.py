@@ -35,9 +35,11 @@ async def open_upstreams(
     logins: Logins,
     count: Callable[[str], None],
     observers: Sequence[UpstreamObserver],
+    shed: Callable[[], None],
     stack: AsyncExitStack,
 ) -> Upstreams:
-    """Open every route; `count` is told the name of every surprise, `observers` of every exchange.
+    """Open every route; `count` is told the name of every surprise, `observers` of every exchange,
+    and `shed` is called for each request that found no room for its customer.
 
     Raises ValueError for a route that cannot be.
     """
@@ -65,7 +67,7 @@ async def open_upstreams(
                 routes[name] = Hl7Upstream(hl7, line, random.random, logins.hl7_login)
             case unexpected:
                 assert_never(unexpected)
-    upstreams = Upstreams(routes, settings.limits.per_customer, tell=tell)
+    upstreams = Upstreams(routes, settings.limits.per_customer, tell=tell, shed=shed)
     stack.push_async_callback(upstreams.close)
     return upstreams
 

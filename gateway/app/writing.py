@@ -21,6 +21,7 @@ from gateway.flow.places import Places
 from gateway.flow.ports import Journal, StateUnavailable, Upstream
 from gateway.flow.replays import Replays
 from gateway.flow.store import Store
+from gateway.flow.watching import StageObserver
 from gateway.flow.write import Writes
 
 _log = structlog.get_logger("pkb_gateway")
@@ -59,6 +60,7 @@ def write_side(
     chains: Chains,
     veil: records.Veil,
     metrics: Metrics,
+    stages: StageObserver,
 ) -> WriteSide:
     """Join the parts."""
     limits, policy = settings.limits, registry.policy
@@ -100,6 +102,7 @@ def write_side(
         places,
         caretaker.pass_for_now,
         current=registry.current,
+        stages=stages,
     )
-    looks = Looks(policy, upstream, journal, store, veil, utc_now)
+    looks = Looks(policy, upstream, journal, store, veil, utc_now, stages)
     return WriteSide(writes, looks, open_writes, caretaker, arrears)

@@ -50,6 +50,8 @@ class GrantsState:
     refused: tuple[Problem, ...] = ()
     """Why the file as it is now is not in force."""
     refused_at: datetime | None = None
+    refused_since: datetime | None = None
+    """Since when no file could be taken, however often it has changed meanwhile."""
     failing: tuple[Problem, ...] = ()
     """The customers' own tests that the grants in force fail."""
 
@@ -159,7 +161,9 @@ class GrantsWatcher:
         if isinstance(result, tuple):
             repeated = result == self.state.refused
             at, failing = self.state.loaded_at, self.state.failing
-            self.state = GrantsState(self.state.digest, at, result, self._now(), failing)
+            now = self._now()
+            since = self.state.refused_since or now
+            self.state = GrantsState(self.state.digest, at, result, now, since, failing)
             if asked or not repeated:
                 await self._tell(self._on_refused(result))
             return

@@ -1,5 +1,6 @@
 """The story of a request that changes nothing: an appointment, what may be done with it, a Task."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ from gateway.flow.ports import Journal, Sighting, StateUnavailable, Upstream, Up
 from gateway.flow.request import Caller, Refused, Shown, milliseconds_since, same_route
 from gateway.flow.store import Store
 from gateway.flow.tasks import Task
+from gateway.flow.watching import Stage, StageObserver, unwatched
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Looks:
     store: Store
     veil: records.Veil
     clock: Callable[[], datetime]
+    stages: StageObserver = unwatched
 
     async def show(self, caller: Caller, customer: Customer, appointment: str) -> Shown | Refused:
         """Show an appointment. Raises JournalUnavailable."""
@@ -62,15 +65,20 @@ class Looks:
     async def _look(
         self, caller: Caller, customer: Customer, appointment: str, *, fresh: bool
     ) -> tuple[Sighting, Policy, datetime] | Refused:
+        began = time.perf_counter()
         try:
             sighting = await self.upstream.read(customer, appointment, caller.deadline, fresh=fresh)
         except UpstreamFault as fault:
+            self.stages(Stage.READ, time.perf_counter() - began)
             told = records.failed(fault.code, self.clock(), fault.status)
             await self._record(caller, appointment, self.policy(), told)
             return Refused(fault.code)
+        read = time.perf_counter()
+        self.stages(Stage.READ, read - began)
         policy, now = self.policy(), self.clock()
         seen = sighting.appointment if sighting and same_route(customer, policy) else None
         decision = decide(caller.who, Read(), seen, policy, now)
+        self.stages(Stage.DECIDE, time.perf_counter() - read)
         await self._record(caller, appointment, policy, self._told(customer, decision, seen, now))
         match decision:
             case Refusal():

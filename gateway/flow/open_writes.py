@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -92,6 +92,11 @@ class OpenWrites:
     def owed(self) -> int:
         """How many outcomes still wait for the audit stream."""
         return self._owed.total()
+
+    def ages(self) -> Iterator[tuple[TaskStatus, float]]:
+        """Tell of each write that this process follows how far it is, and how many seconds old."""
+        for opened in self._open.values():
+            yield opened.task.status, (opened.age + self._past(opened.since)).total_seconds()
 
     def minds(self, task: str) -> bool:
         """Whether this process is about to record the end of a write, or has and did not tell the store yet."""

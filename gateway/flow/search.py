@@ -1,5 +1,6 @@
 """The story of a search: PKB's pages are read on until one page of what the partner may see is full."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,6 +15,7 @@ from gateway.domain.search import Hit, Query, Reach, judge, narrow
 from gateway.flow import records
 from gateway.flow.ports import Journal, UpstreamFault
 from gateway.flow.request import Caller, Refused, milliseconds_since, same_route
+from gateway.flow.watching import Stage, StageObserver, unwatched
 
 PAGES: Final = 8
 """How many of PKB's pages one request reads at most; beyond, its own page may be short and have a next one."""
@@ -78,6 +80,7 @@ class Searches:
     journal: Journal
     veil: records.Veil
     clock: Callable[[], datetime]
+    stages: StageObserver = unwatched
 
     async def find(
         self, caller: Caller, customer: Customer, permit: Permit, query: Query, place: Place = BEGINNING
@@ -90,6 +93,7 @@ class Searches:
             told = records.failed(fault.code, self.clock(), fault.status)
             await self._record(caller, self.policy(), {**told, "patient": self._patient(customer, query, ())})
             return Refused(fault.code)
+        began = time.perf_counter()
         policy, now = self.policy(), self.clock()
         decision = admit(caller.who, frozenset({Operation.READ}), policy, now)
         if isinstance(decision, Refusal):
@@ -99,6 +103,7 @@ class Searches:
         # Once more, now that nothing is waited for: a grant may have changed while PKB was read.
         shows = judge(caller.who, query, policy, now)
         hits = tuple(hit for hit in gathered.hits if shows(hit)) if same_route(customer, policy) else ()
+        self.stages(Stage.DECIDE, time.perf_counter() - began)
         readable = Check("hits-readable", passed=gathered.unreadable == 0)
         seen = replace(decision, checks=(*decision.checks, readable))
         told = {"event": "search", **records.decided(seen, now), "patient": self._patient(customer, query, hits)}
@@ -116,7 +121,7 @@ class Searches:
         for _ in range(PAGES):
             if place.page > LAST_PAGE:
                 raise UpstreamFault(Code.UPSTREAM_INVALID, "the pages have no end", 200)
-            page = await self.upstream.search(customer, query, reach, place, caller.deadline)
+            page = await self._page(caller, customer, query, reach, place)
             unreadable += page.unreadable
             shows = judge(caller.who, query, self.policy(), self.clock())
             for offset, hit in enumerate(page.hits, place.offset):
@@ -130,6 +135,13 @@ class Searches:
             return _Gathered(tuple(hit for hit, _ in found), place, unreadable)
         following = found[query.count][1] if len(found) > query.count else None
         return _Gathered(tuple(hit for hit, _ in found[: query.count]), following, unreadable)
+
+    async def _page(self, caller: Caller, customer: Customer, query: Query, reach: Reach, place: Place) -> Page:
+        began = time.perf_counter()
+        try:
+            return await self.upstream.search(customer, query, reach, place, caller.deadline)
+        finally:
+            self.stages(Stage.READ, time.perf_counter() - began)
 
     def _patient(self, customer: Customer, query: Query, hits: tuple[Hit, ...]) -> str | None:
         """Name the patient searched for under the veil, or the one patient of all that was shown."""

@@ -4,6 +4,7 @@ Read `Writes._once`, `_in_line`, `_decide` and `_send` in this order; they alone
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -40,6 +41,7 @@ from gateway.flow.replays import Replays
 from gateway.flow.request import Answer, Refused, Shown, Taken, milliseconds_since, same_route
 from gateway.flow.store import KeyIsKnown, KeyIsNew, KeyIsOthers, Phase, Store
 from gateway.flow.tasks import Task
+from gateway.flow.watching import Stage, StageObserver, unwatched
 
 READ_BACK_SHARE: Final = 0.3
 """The part of the time left that a write leaves for reading back, should its answer prove nothing."""
@@ -94,7 +96,10 @@ class Writes:
     """Gives a pass to write: whether it is still good is asked at the last moment before a byte leaves."""
     current: Callable[[], Awaitable[None]] = already_current
     """Waits until the policy is not older than it may be: a process that was stopped wakes with the grants of then."""
+    stages: StageObserver = unwatched
     running: set[asyncio.Task[Answer]] = field(default_factory=set)
+    sending: dict[str, float] = field(default_factory=dict)
+    """Tasks whose intent is durable and whose first outcome is not known yet, with the ticks when that began."""
 
     async def run(self, order: Order) -> Answer:
         """Carry an order to its end, whether or not the partner is still there. Raises JournalUnavailable."""
@@ -158,8 +163,10 @@ class Writes:
 
     async def _decide(self, order: Order, sighting: Sighting | None, stand: Stand, *, free: bool) -> Answer | None:
         """Decide, and carry out what is permitted; None where somebody else took the appointment meanwhile."""
+        began = time.perf_counter()
         order = self._understand(order, sighting)
         judged = self._judge(order, sighting)
+        self.stages(Stage.DECIDE, time.perf_counter() - began)
         if not free:
             judged = judged.busy()
         if isinstance(judged.decision, Refusal):
@@ -192,7 +199,7 @@ class Writes:
         self, order: Order, sighting: Sighting | None, judged: _Judged, stand: Stand
     ) -> tuple[Permitted, int] | Refused | None:
         """Take the appointment, decide again, and make the intent durable; what comes to no intent is let go of."""
-        intent = None
+        intent, began = None, time.perf_counter()
         try:
             if not await stand.hold(_permitted(order, judged, sighting).task(self.veil, None), self.journal.chain):
                 return None
@@ -208,6 +215,7 @@ class Writes:
             intent = await self.journal.write(case.intent(self.veil))
             return case, intent
         finally:
+            self.stages(Stage.INTENT, time.perf_counter() - began)
             if stand.filed and intent is None:
                 stand.filed = False
                 await self.arrears.tell(lambda: self._give_back(order.task))
@@ -218,11 +226,16 @@ class Writes:
         await self.store.recorded([task])
 
     async def _read(self, order: Order) -> Sighting | None:
-        return await self.upstream.read(order.customer, order.appointment, order.caller.deadline, fresh=True)
+        began = time.perf_counter()
+        try:
+            return await self.upstream.read(order.customer, order.appointment, order.caller.deadline, fresh=True)
+        finally:
+            self.stages(Stage.READ, time.perf_counter() - began)
 
     async def _send(self, case: Permitted, intent: int) -> Answer:
         # From here on nothing raises: an intent on disk gets an outcome.
         task = case.task(self.veil, intent)
+        self.sending[task.id] = self.open_writes.ticks()
         fence = self.leave()
         if await self._may_send(task):
             sent_at = self.clock()
@@ -230,7 +243,10 @@ class Writes:
         else:
             outcome, after, upstream = Rejected(Code.STATE_UNAVAILABLE), None, case.upstream
         opened = self._told(case, intent, task, upstream)
+        began = time.perf_counter()
         await self.open_writes.settle(opened, outcome)
+        self.sending.pop(task.id, None)
+        self.stages(Stage.OUTCOME, time.perf_counter() - began)
         return _answer(case.order, outcome, after)
 
     async def _may_send(self, task: Task) -> bool:
@@ -257,9 +273,13 @@ class Writes:
         upstream = case.upstream
         alias = case.permit.grant.hl7_alias
         sender = Sender(order.caller.partner, alias, order.control_id, sent_at, fence)
-        answer = await self.upstream.write(
-            order.customer, case.command, case.sighting, deadline - READ_BACK_SHARE * left, sender=sender
-        )
+        began = time.perf_counter()
+        try:
+            answer = await self.upstream.write(
+                order.customer, case.command, case.sighting, deadline - READ_BACK_SHARE * left, sender=sender
+            )
+        finally:
+            self.stages(Stage.WRITE, time.perf_counter() - began)
         since = self.open_writes.ticks()
         match answer:
             case Written(sighting=after, status=status):

@@ -77,6 +77,7 @@ class RemoteKeys:
         self._last_told: tuple[str, tuple[str, ...], str | None] = (_NONE.generation, (), None)
         self._good_at = -math.inf
         self._begun = -math.inf
+        self._followed_at = clock()
         self._failures = 0
         self._max_age: float | None = None
         self._look: asyncio.Task[None] | None = None
@@ -87,6 +88,11 @@ class RemoteKeys:
     def key_set(self) -> KeySet:
         """The keys as they were at the last good look, unless that is too long ago."""
         return self._keys if self._clock() - self._good_at <= self._pace.keep else _NONE
+
+    @property
+    def age(self) -> float:
+        """Seconds since the last good look, or since there is anybody who wants these keys."""
+        return self._clock() - max(self._good_at, self._followed_at)
 
     @property
     def refused(self) -> tuple[str, ...]:
@@ -226,6 +232,11 @@ class KeyUrls:
     def failing(self) -> tuple[str, ...]:
         """The URLs whose last look failed."""
         return tuple(url for url, keys in self._keys.items() if keys.problem is not None)
+
+    @property
+    def ages(self) -> tuple[float, ...]:
+        """For each URL the seconds since its keys were last got."""
+        return tuple(keys.age for keys in self._keys.values())
 
     async def close(self) -> None:
         """Follow none."""

@@ -1,6 +1,7 @@
 """From a request to its answer: the steps that need no partner, and the routes that are open to everybody."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +11,7 @@ from aiohttp import web
 from gateway.domain.codes import CATALOGUE, Code
 from gateway.flow import records
 from gateway.flow.ports import JournalUnavailable
+from gateway.flow.watching import NOTED, Noted, Stage, StageObserver, unwatched
 from gateway.partner.access_tokens import AccessTokens, Identity, TokenExpired, TokenInvalid, TokenMissing
 from gateway.partner.answers import CODE
 from gateway.partner.arrival import Arrival, arrival, read_body
@@ -37,7 +39,11 @@ class Seen:
     """One answered request, for log and metrics."""
 
     route: str
+    partner: str | None
     customer: str | None
+    operation: str | None
+    decision: str | None
+    """What is on record of it: `permit` or `refuse`; None where nothing is, or only a count."""
     status: int
     code: str | None
     seconds: float
@@ -54,6 +60,9 @@ class Api:
     token_endpoint: TokenEndpoint
     documents: Documents
     observe: Callable[[Seen], None]
+    stages: StageObserver = unwatched
+    shed: Callable[[str], None] = lambda _: None
+    """Told why a request was turned away for want of room."""
     draining: bool = False
     in_flight: int = field(default=0)
     turnstile: Turnstile = field(default_factory=Turnstile)
@@ -64,6 +73,8 @@ class Api:
         received = asyncio.get_running_loop().time()
         matched = match(came.target.segments)
         route = matched.routes.get(request.method) if matched else None
+        noted = Noted()
+        NOTED.set(noted)
         self.in_flight += 1
         try:
             response = await self._answer(request, came, matched, route, received)
@@ -72,7 +83,10 @@ class Api:
         elapsed = asyncio.get_running_loop().time() - received
         seen = Seen(
             route.name if route else "none",
+            noted.partner,
             matched.customer if matched else None,
+            noted.operation,
+            noted.decision,
             response.status,
             response.get(CODE),
             elapsed,
@@ -109,8 +123,12 @@ class Api:
 
     async def _have_room(self) -> None:
         """Step 3, in front of everything that costs: no token is looked at, no body is read."""
-        if not self.draining and not (self.in_flight <= self.desk.limits.in_flight and await self.turnstile.enter()):
-            raise Stop(Code.OVERLOADED)
+        if not self.draining:
+            full = "in-flight" if self.in_flight > self.desk.limits.in_flight else None
+            full = full or (None if await self.turnstile.enter() else "turnstile")
+            if full is not None:
+                self.shed(full)
+                raise Stop(Code.OVERLOADED)
         if self.draining:
             raise Stop(Code.DRAINING, headers={"Connection": "close"})
 
@@ -125,7 +143,10 @@ class Api:
     async def _authenticate(self, came: Arrival, deadline: float) -> Identity | Stop:
         realm = 'Bearer realm="pkb-gateway"'
         invalid = {"WWW-Authenticate": f'{realm}, error="invalid_token"'}
-        match await self.tokens.identify(came.head.authorization, self.desk.clock, deadline):
+        began = time.perf_counter()
+        identified = await self.tokens.identify(came.head.authorization, self.desk.clock, deadline)
+        self.stages(Stage.AUTHENTICATE, time.perf_counter() - began)
+        match identified:
             case Identity() as identity:
                 return identity
             case TokenMissing():

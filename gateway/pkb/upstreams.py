@@ -49,11 +49,16 @@ class Upstreams:
         per_customer: int,
         patience: float = PATIENCE_SECONDS,
         tell: Tell = _tell_nobody,
+        shed: Callable[[], None] = lambda: None,
     ) -> None:
-        """`routes` by name; `per_customer` requests may be under way for one customer, others wait for `patience`."""
+        """`routes` by name; `per_customer` requests may be under way for one customer, others wait for `patience`.
+
+        `shed` is called for each that waited in vain.
+        """
         self._routes = dict(routes)
         self._bulkhead = Bulkhead(per_customer, patience)
         self._tell = tell
+        self._shed = shed
 
     @property
     def states(self) -> dict[str, BreakerState]:
@@ -101,6 +106,7 @@ class Upstreams:
             async with self._bulkhead.place(customer.id):
                 return await route.write(customer, command, sighting, deadline, sender=sender)
         except Overloaded:
+            self._shed()
             return NotSent("too many requests for this customer")
 
     async def _in_place(
@@ -113,6 +119,7 @@ class Upstreams:
             async with self._bulkhead.place(customer.id):
                 return await look(route)
         except Overloaded as error:
+            self._shed()
             # The partner is told; a line for each would only add to the load.
             raise UpstreamFault(Code.OVERLOADED, "too many requests for this customer") from error
         except UpstreamFault as fault:

@@ -19,6 +19,8 @@ from gateway.storage.journal_records import checked, stamp
 
 Listener = Callable[[tuple[bytes, ...]], None]
 Alarm = Callable[[str | None], None]
+Watch = Callable[[float, int], None]
+"""Hears how many seconds a batch took, and how many records it had. Called in the journal's own thread."""
 _Waiter = asyncio.Future[int]
 
 _PROCESS: Final = Rate(20, 1)
@@ -81,6 +83,7 @@ class Journal:
         self._busy_since: float | None = None
         self._closed = False
         self._alarm: Alarm | None = None
+        self._watch: Watch = lambda _seconds, _records: None
         self._told: str | None = None
         self._listeners: list[Listener] = []
         self._budget = Budget(settings.process, settings.client)
@@ -97,10 +100,11 @@ class Journal:
         platform: Platform | None = None,
         listener: Listener | None = None,
         alarm: Alarm | None = None,
+        watch: Watch = lambda _seconds, _records: None,
     ) -> Self:
         """Start a chain; its start record is durable on return. Raises JournalUnavailable.
 
-        `alarm` is told of every change of `trouble`.
+        `alarm` is told of every change of `trouble`, `watch` of every batch that is durable.
         """
         platform = platform or Platform()
         writer = ChainWriter(settings.chain, clock, signer, platform)
@@ -110,6 +114,7 @@ class Journal:
             raise JournalUnavailable(_reason(error)) from error
         journal = cls(settings, clock, writer, platform)
         journal._alarm = alarm
+        journal._watch = watch
         if listener is not None:
             journal.listen(listener)
             listener(begun.lines)
@@ -262,7 +267,10 @@ class Journal:
             self._low = self._platform.free_bytes(self._settings.chain.directory) < self._settings.reserve
             held = [entry for entry in entries if self._low and not entry.essential]
             taken = [entry for entry in entries if not (self._low and not entry.essential)]
+            began = time.perf_counter()
             done = self._writer.commit([entry.draft for entry in taken]) if taken or self._trouble else None
+            if taken:
+                self._watched(time.perf_counter() - began, len(taken))
             if done is None and self._writer.checkpoint_due:
                 done = self._writer.sign()
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
@@ -273,6 +281,11 @@ class Journal:
         self._refuse(held, _LOW)
         if done is not None:
             self._tell(taken, done)
+
+    def _watched(self, seconds: float, records: int) -> None:
+        # What is durable must not come to be refused because somebody could not count it.
+        with contextlib.suppress(Exception):
+            self._watch(seconds, records)
 
     def _refuse(self, entries: Sequence[_Entry], reason: str) -> None:
         """Turn callers away; notes, which nobody waits for, are kept for the next try, or at least counted."""

@@ -5,8 +5,9 @@ import hashlib
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from gateway.admin.metrics import Gauges, Metrics
+from gateway.admin.metrics import Metrics
 from gateway.admin.server import Admin, Readiness
+from tests.edges.still_gauges import still
 
 TOKEN = "an operator's token"
 DIGEST = hashlib.sha256(TOKEN.encode()).hexdigest()
@@ -106,7 +107,7 @@ async def test_what_is_not_there_is_told_in_json() -> None:
 
 def test_metrics_count_by_bounded_names_and_read_gauges_when_asked() -> None:
     metrics = Metrics()
-    metrics.read(Gauges(lambda: 2.0, lambda: 3.0, lambda: 4.0, lambda: 1.0, lambda: 0.0, lambda: 7.0))
+    metrics.read(still(open_writes=2.0, grants_loaded=7.0, breakers={"airedale-box": 2.0}))
     metrics.observe("read", 404, "not-found", 0.2)
     metrics.alarm("collateral")
     metrics.reloaded("refused")
@@ -117,4 +118,5 @@ def test_metrics_count_by_bounded_names_and_read_gauges_when_asked() -> None:
     assert 'pkb_gateway_alarms_total{event="collateral"} 1.0' in text
     assert 'pkb_gateway_grants_reloads_total{result="refused"} 1.0' in text
     assert "pkb_gateway_open_writes 2.0" in text
+    assert 'pkb_gateway_breaker{upstream="airedale-box"} 2.0' in text
     assert "pkb_gateway_grants_loaded_timestamp_seconds 7.0" in text

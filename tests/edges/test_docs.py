@@ -15,7 +15,6 @@ from typing import Any
 import click
 import pytest
 
-from gateway.admin.metrics import Gauges, Metrics
 from gateway.cli.main import main
 from gateway.configuration.grants import GrantsReader
 from gateway.domain.chain import Sound, canonical, open_line, verify_chain
@@ -24,6 +23,7 @@ from gateway.domain.decision import Facts
 from gateway.domain.hl7_limits import Unsayable
 from gateway.flow.records import Upstream
 from gateway.storage.journal_records import EXTRAS, FIELDS
+from tests.edges.still_gauges import every_metric
 from tests.journeys.processes import Sandbox, sandbox_process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,13 +80,7 @@ def slug(heading: str) -> str:
 
 
 def metric_names() -> list[str]:
-    metrics = Metrics()
-    metrics.read(Gauges(*(lambda: 0.0 for _ in fields(Gauges))))
-    metrics.observe("read", 200, "", 0.1)
-    metrics.alarm("x")
-    metrics.reloaded("loaded")
-    metrics.exchanged("airedale-box", "read", "ok", 0.1)
-    names = re.findall(r"^# TYPE (\S+)", metrics.text().decode(), re.MULTILINE)
+    names = re.findall(r"^# TYPE (\S+)", every_metric().text().decode(), re.MULTILINE)
     return [name for name in names if not name.endswith("_created")]
 
 

@@ -245,6 +245,23 @@ async def test_listeners_hear_every_line_once_it_is_durable(bench: Bench) -> Non
     assert [json.loads(line)["seq"] for line in late] == [3]
 
 
+async def test_every_durable_batch_is_told_with_its_time_and_its_records(bench: Bench) -> None:
+    told: list[tuple[float, int]] = []
+
+    def watch(seconds: float, records: int) -> None:
+        told.append((seconds, records))
+        raise RuntimeError("whoever counts may fail")
+
+    settings = JournalSettings(ChainSettings(bench.directory))
+    journal = await Journal.open(settings, clock=bench.clock, watch=watch)
+    assert await asyncio.gather(*(journal.write(read(number)) for number in range(1, 6))) == [2, 3, 4, 5, 6]
+    assert journal.healthy
+    await journal.close()
+
+    assert sum(records for _, records in told) == 5
+    assert all(0 < seconds < 10 for seconds, _ in told)
+
+
 async def test_refusals_of_strangers_are_written_up_to_a_budget_and_counted_beyond(bench: Bench) -> None:
     async with bench.journal(process=Rate(4, 3600), client=Rate(2, 3600), suppressed_seconds=0.05) as journal:
         for address in ["192.0.2.1"] * 3 + ["192.0.2.99", "2001:db8::1", "2001:db8::2", "2001:db8:0:1::", "x"]:

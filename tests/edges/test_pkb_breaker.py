@@ -242,7 +242,8 @@ async def test_the_customers_route_chooses_the_upstream() -> None:
 
 async def test_a_customer_over_its_limit_is_not_served() -> None:
     box = Box()
-    upstreams = Upstreams({"box": box}, 1, patience=0.0)
+    shed: list[None] = []
+    upstreams = Upstreams({"box": box}, 1, patience=0.0, shed=lambda: shed.append(None))
     under_way = asyncio.create_task(upstreams.read(customer("box"), "1", 0.0, fresh=True))
     await asyncio.sleep(0)
     assert upstreams.under_way == {"airedale": 1}
@@ -256,6 +257,7 @@ async def test_a_customer_over_its_limit_is_not_served() -> None:
     assert (caught.value.code, caught_searching.value.code) == (Code.OVERLOADED, Code.OVERLOADED)
     assert isinstance(answer, NotSent)
     assert box.calls == ["read 1"]
+    assert len(shed) == 3
     box.gate.set()
     await under_way
     assert upstreams.under_way == {}

@@ -200,6 +200,21 @@ async def test_a_corrected_file_counts_after_a_bad_one(tmp_path: Path) -> None:
         assert not watch.watcher.state.degraded
 
 
+async def test_a_bad_file_replaced_by_another_bad_one_is_refused_since_the_first(tmp_path: Path) -> None:
+    path = grants_file(tmp_path)
+    async with watching(path) as watch:
+        assert watch.watcher.state.refused_since is None
+        path.write_text("version = 2\n")
+        await watch.degraded()
+        first = watch.watcher.state.refused_at
+        path.write_text("version = 3\n")
+        await watch.until(lambda: watch.watcher.state.refused_at != first)
+        assert watch.watcher.state.refused_since == first
+        path.write_text(REVOKED)
+        await watch.recovered()
+        assert watch.watcher.state.refused_since is None
+
+
 async def test_sighup_tells_of_a_bad_file_again(tmp_path: Path) -> None:
     path = grants_file(tmp_path)
     async with watching(path) as watch:
