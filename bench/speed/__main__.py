@@ -7,14 +7,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.speed import gateways
+from bench.speed import gateways, peers
 from bench.speed.contender import Contender, Scenario, Setting
 from bench.speed.harness import Cores, driver, upstream
 from bench.speed.keys import TokenKey
 from bench.speed.work import Bench
 
-CONTENDERS: dict[str, Contender] = {each.name: each for each in (gateways.ONE, gateways.TWO)}
-SCRATCH = Path("var/bench")
+CONTENDERS: dict[str, Contender] = {
+    each.name: each
+    for each in (
+        gateways.ONE,
+        gateways.TWO,
+        peers.NJS,
+        peers.REMEMBERING,
+        peers.FASTIFY,
+        peers.DURABLE,
+        peers.FASTAPI,
+        peers.PROXY,
+        peers.HELLO,
+    )
+}
+SCRATCH = Path(".bench/runs")
 """On the disk of the checkout: a temporary folder may lie in memory, where `fdatasync` costs nothing."""
 
 

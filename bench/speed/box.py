@@ -15,6 +15,8 @@ MOVING: Final = "moving-"
 """Appointments whose id begins so have always changed by the time a write arrives."""
 BODIES_KEPT: Final = 20_000
 
+BOX_PLACE: Final = "@id@"
+
 _PKB: Final = "http://fhir.patientsknowbest.com"
 _VERSION: Final = re.compile(rb'"versionId"\s*:\s*"[^"]*"')
 _FHIR: Final = b"Content-Type: application/fhir+json\r\n"
@@ -48,8 +50,8 @@ class Box:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self._held: dict[str, _Held] = {}
-        self._appointment = _template(_appointment())
-        self._patient = _template(_patient())
+        self._appointment = _template(appointment())
+        self._patient = _template(patient())
 
     def token(self) -> Answer:
         """An access token for whoever asks."""
@@ -101,7 +103,8 @@ def _template(resource: dict[str, Any]) -> bytes:
     return re.sub(r"@(\w+)@", r"%(\1)s", text).encode()
 
 
-def _appointment() -> dict[str, Any]:
+def appointment() -> dict[str, Any]:
+    """One that is booked, in the shape that PKB documents; `BOX_PLACE` stands for what differs."""
     spoc = f"{_PKB}/structuredefinition/spoc"
     people: list[dict[str, Any]] = [
         {"actor": {"reference": "Patient/patient-@id@"}, "status": "accepted"},
@@ -150,7 +153,8 @@ def _appointment() -> dict[str, Any]:
     }
 
 
-def _patient() -> dict[str, Any]:
+def patient() -> dict[str, Any]:
+    """Its patient."""
     return {
         "resourceType": "Patient",
         "id": "@id@",

@@ -70,6 +70,8 @@ class Check:
                 yield f"a cancel {what} was answered with {told.status}"
         if self.upstream.counts().get("write", 0) != before:
             yield "a stale version was written over"
+        if (told := self._cancel(self._id(), if_match='W/"1"')).status != 200:
+            yield f"a cancel of the version that is held was answered with {told.status}"
 
     def _id(self, prefix: str = "check-") -> str:
         return f"{prefix}{secrets.token_hex(6)}"

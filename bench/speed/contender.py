@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from bench.speed.box import BOX_PLACE, TOKEN, appointment
 from bench.speed.harness import Cores, Upstream
 from bench.speed.keys import TokenKey
 from bench.speed.plan import PLACE
@@ -46,6 +47,10 @@ class Running:
     folder: Path = field(default=Path())
 
 
+Asks = Callable[[Scenario, str, str], list[str]]
+"""Gives the steps of a scenario, for a token, with ids unlike those of every other run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Contender:
     """One entry. `name` is for the command line and JSON, `title` for people."""
@@ -57,6 +62,9 @@ class Contender:
     judged: bool = True
     """Whether it does the whole work, and so has to pass the check of its answers."""
     durable: bool = False
+    """Whether it waits until its record is on disk, before the write and before the answer."""
+    asks: Asks | None = None
+    """What is asked instead of the gateway's own requests."""
 
 
 def cancel_body() -> str:
@@ -90,6 +98,25 @@ def steps(scenario: Scenario, token: str, run: str) -> list[str]:
             return ["GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"]
         case Scenario.TOKEN:
             raise ValueError("every request of a token is another one")
+
+
+def direct_steps(scenario: Scenario, _: str, run: str) -> list[str]:
+    """The last request of a scenario, as it goes to the upstream itself."""
+    return upstream_steps(scenario, run)[-1:]
+
+
+def upstream_steps(scenario: Scenario, run: str) -> list[str]:
+    """What a scenario asks of the upstream, one after the other."""
+    path, patient = f"/fhir/Appointment/{run}-{PLACE}", f"/fhir/Patient/patient-{run}-{PLACE}"
+    reads = [request("GET", path, TOKEN), request("GET", patient, TOKEN)]
+    match scenario:
+        case Scenario.READ:
+            return reads
+        case Scenario.CANCEL:
+            body = json.dumps({**appointment(), "status": "cancelled"}, separators=(",", ":")).replace(BOX_PLACE, "x")
+            return [*reads, request("PUT", path, TOKEN, body, 'If-Match: W/"1"\r\n')]
+        case _:
+            raise ValueError("the upstream is not asked")
 
 
 EXPECTED = {

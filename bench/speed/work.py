@@ -4,7 +4,7 @@ import secrets
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -15,6 +15,7 @@ from bench.speed.figures import Figure
 from bench.speed.harness import Driver
 from bench.speed.plan import Plan, Result
 from bench.speed.processes import Memory, cpu_seconds, memory
+from bench.speed.turns import in_turns
 
 CONNECTIONS = 32
 FEWEST = 150
@@ -40,14 +41,7 @@ class Work:
     """Once all rounds were done."""
 
 
-_Entry = tuple[Contender, Scenario]
-
-
-def in_turns(entries: Sequence[_Entry], rounds: int) -> Iterator[_Entry]:
-    """Every entry once a round, and each round begins with another one."""
-    for number in range(rounds):
-        start = number % max(1, len(entries))
-        yield from (*entries[start:], *entries[:start])
+Entry = tuple[Contender, Scenario]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +58,19 @@ class Bench:
     ) -> list[Work]:
         """Check each, then measure. Raises WrongAnswer."""
         wanted, chosen = set(scenarios), list(contenders)
-        cpu: dict[_Entry, list[float]] = defaultdict(list)
-        rates: dict[_Entry, list[float]] = defaultdict(list)
+        cpu: dict[Entry, list[float]] = defaultdict(list)
+        rates: dict[Entry, list[float]] = defaultdict(list)
         with ExitStack() as stack:
             running = {each.name: stack.enter_context(each.start(self.setting)) for each in chosen}
             for each in chosen:
                 self.check(each, running[each.name])
             entries = [(each, scenario) for each in chosen for scenario in each.scenarios if scenario in wanted]
-            counts = {entry: self._count(entry[1], running[entry[0].name], seconds) for entry in entries}
+            counts = {entry: self._count(entry, running[entry[0].name], seconds) for entry in entries}
             for entry in in_turns(entries, rounds):
                 contender, scenario = entry
                 at = running[contender.name]
                 before = cpu_seconds(at.pid)
-                result = self.run(at, scenario, counts[entry])
+                result = self.run(entry, at, counts[entry])
                 cpu[entry].append(1e6 * (cpu_seconds(at.pid) - before) / counts[entry])
                 rates[entry].append(result.rate)
                 print(
@@ -102,8 +96,8 @@ class Bench:
 
     def run(
         self,
+        entry: Entry,
         running: Running,
-        scenario: Scenario,
         count: int,
         *,
         rate: float = 0.0,
@@ -112,20 +106,19 @@ class Bench:
     ) -> Result:
         """Ask so many times. Raises WrongAnswer."""
         name = f"b{secrets.token_hex(5)}"
-        if scenario is Scenario.TOKEN:
-            asked = assertions.requests(running.folder, count)
-            plan = Plan(name, running.port, asked, count, connections or self.connections, rate, seed, each=True)
-        else:
-            asked = steps(scenario, self.token, name)
-            plan = Plan(name, running.port, asked, count, connections or self.connections, rate, seed)
+        contender, scenario = entry
+        each = scenario is Scenario.TOKEN
+        asks = contender.asks or steps
+        asked = assertions.requests(running.folder, count) if each else asks(scenario, self.token, name)
+        plan = Plan(name, running.port, asked, count, connections or self.connections, rate, seed, each=each)
         result = self.driver.run(plan)
         if set(result.answers) != {EXPECTED[scenario]}:
-            raise WrongAnswer(f"{running.log.stem} {scenario}: {result.answers}")
+            raise WrongAnswer(f"{contender.name} {scenario}: {result.answers}")
         return result
 
-    def _count(self, scenario: Scenario, running: Running, seconds: float) -> int:
+    def _count(self, entry: Entry, running: Running, seconds: float) -> int:
         """How many requests fill a round, once it is warm."""
-        self.run(running, scenario, FEWEST)
-        rates = [self.run(running, scenario, FEWEST).rate]
-        rates.append(self.run(running, scenario, max(FEWEST, round(rates[0] * seconds / 2))).rate)
+        self.run(entry, running, FEWEST)
+        rates = [self.run(entry, running, FEWEST).rate]
+        rates.append(self.run(entry, running, max(FEWEST, round(rates[0] * seconds / 2))).rate)
         return max(FEWEST, round(statistics.mean(rates) * seconds))

@@ -10,6 +10,7 @@ from bench.speed.contender import Scenario, cancel_body, request, steps
 from bench.speed.figures import Figure, percentile
 from bench.speed.harness import Cores, Driver, Upstream, ask, driver, upstream
 from bench.speed.plan import PLACE, Plan
+from bench.speed.turns import in_turns
 
 EVERYWHERE = Cores.shared().others
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -104,3 +105,8 @@ def test_a_figure_tells_its_median_and_its_spread() -> None:
     assert Figure.of([4.0]).text() == "4"
     with pytest.raises(ValueError, match="no values"):
         Figure.of([])
+
+
+def test_contenders_take_turns_and_each_round_begins_with_another() -> None:
+    assert list(in_turns(["a", "b", "c"], 3)) == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]
+    assert list(in_turns([], 3)) == []
