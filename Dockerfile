@@ -20,6 +20,8 @@ COPY pyproject.toml README.md LICENSE ./
 COPY gateway gateway
 RUN python -m pip wheel --no-index --no-deps --no-build-isolation --wheel-dir dist . \
     && python -m pip --python /opt/pkb-gateway install --no-index --no-deps dist/*.whl
+COPY bench/sbom.py bench/sbom.py
+RUN /opt/pkb-gateway/bin/python bench/sbom.py --output /opt/pkb-gateway/sbom.cdx.json
 
 FROM ${PYTHON_IMAGE}${PYTHON_DIGEST:+@${PYTHON_DIGEST}}
 

@@ -20,7 +20,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run serve test check faults lock mutation load neighbour overload soak bench schemas docs clean
+.PHONY: help run serve test check faults lock mutation load neighbour overload soak bench schemas docs site sbom clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -84,6 +84,12 @@ schemas: $(TOOLS) ## write the JSON Schemas of the TOML files, and the SQL that 
 
 docs: $(TOOLS) ## write docs/errors.md and docs/settings.md from the code
 	$(BIN)/python docs/generate.py
+
+site: $(TOOLS) ## the documents as a site to read offline, in build/site; a dead link ends it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --site-dir build/site
+
+sbom: $(TOOLS) ## the bill of materials of what a deployment installs, CycloneDX, in build/sbom.cdx.json
+	$(BIN)/python bench/sbom.py --validate
 
 clean: ## remove what can be made again; never var/, where the audit lies
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov mutants dist build

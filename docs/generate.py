@@ -78,8 +78,8 @@ MEANINGS: Final[dict[str, str]] = {
     "public_url": "What partners connect to, without a path. Their assertions are bound to it, and so are our tokens.",
     "grants": "The grants file. See [grants.md](grants.md).",
     "codes_system": "The `system` of the codes in error answers.",
-    "state.url": "Where used assertions and Tasks are kept: `sqlite:///path/to/state.db`, or a reference to such an "
-    "address. PostgreSQL is read and checked, and refused at the start in this version.",
+    "state.url": "Where used assertions, Tasks, idempotency keys and blocks are kept: `sqlite:///path/to/state.db` on "
+    "one machine, `postgresql://host/database` for several; with a password only as a reference to the whole address.",
     "state.keep": "How long ended Tasks are kept; at least 24h.",
     "listen.host": "Address to listen on for partners. Put a proxy with your certificate in front, or set "
     "`listen.tls`.",

@@ -239,8 +239,9 @@ def typed(name: str, sandbox: Sandbox) -> subprocess.CompletedProcess[str]:
         ("docs/grants.md", ["no mistakes"]),
         ("docs/hl7.md", ["HTTP/1.1 202 Accepted", "PKB accepted the message.", "SIU^S14", "1 open"]),
         ("docs/audit.md", ["signatures: checked", '"crv": "Ed25519"', "good: 1 chains"]),
+        ("docs/deploy.md", ["signatures: checked", "good: 1 chains"]),
     ],
-    ids=["README", "partners", "grants", "hl7", "audit"],
+    ids=["README", "partners", "grants", "hl7", "audit", "deploy"],
 )
 def test_what_a_document_tells_to_type_works(sandbox: Sandbox, name: str, seen: list[str]) -> None:
     ran = typed(name, sandbox)

@@ -14,7 +14,7 @@ LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-build.lock"
 PIN = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>[^\s;]+)(?: ; [^\\]+)? \\")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?")
 VERBS = {
-    *("help", "run", "serve", "test", "check", "lock", "mutation", "schemas", "docs", "clean"),
+    *("help", "run", "serve", "test", "check", "lock", "mutation", "schemas", "docs", "clean", "site", "sbom"),
     *("faults", "load", "neighbour", "overload", "soak", "bench"),
 }
 
