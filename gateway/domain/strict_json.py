@@ -5,7 +5,9 @@ Numbers stay text: 1.10 is not 1.1 to a hospital's record, and a million digits 
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from json.encoder import encode_basestring
 from typing import Never, TypeAlias
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -14,7 +16,8 @@ _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 # would take quadratic time on a body of escaped quotation marks.
 _BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-_quote = json.JSONEncoder(ensure_ascii=False).encode
+# Of a text that has been read: a member's name, whatever stands before it, and all that is left before its value.
+_NAME = re.compile(r'[\s{,]*+("(?:[^"\\]++|\\.)*+")\s*+:\s*+', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,37 @@ def write(value: Value) -> bytes:
     return "".join(parts).encode()
 
 
+def splice(data: bytes, before: Object, after: Object) -> bytes:
+    """Write `after`; every member that is still the very value it is in `before` stays as it stands in `data`.
+
+    `before` was read from `data`. Raises what `write` raises.
+    """
+    text = data.decode()
+    standing = {name: text[start:end] for name, start, end in _members(text) if after.get(name) is before[name]}
+    parts: list[str] = []
+    lead = "{"
+    for name, value in after.items():
+        parts.append(lead)
+        lead = ","
+        if name in standing:
+            parts.append(standing[name])
+        else:
+            parts += (encode_basestring(name), ":")
+            _write(value, parts)
+    parts.append("}" if after else "{}")
+    return "".join(parts).encode()
+
+
+def _members(text: str) -> Iterator[tuple[str, int, int]]:
+    """Give the members of an object that has been read: the name, where it begins, and where its value ends."""
+    end = 0
+    while found := _NAME.match(text, end):
+        quoted = found[1]
+        name = _SCANNER.decode(quoted) if "\\" in quoted else quoted[1:-1]
+        _, end = _SCANNER.raw_decode(text, found.end())
+        yield name, found.start(1), end
+
+
 def _decoded(data: bytes) -> str:
     try:
         text = data.decode("utf-8")
@@ -140,7 +174,7 @@ def _refuse_lone_surrogates(value: Value) -> None:
 def _write(value: Value, parts: list[str]) -> None:
     match value:
         case str():
-            parts.append(_quote(value))
+            parts.append(encode_basestring(value))
         case Number():
             parts.append(value.text)
         case None:
@@ -150,7 +184,7 @@ def _write(value: Value, parts: list[str]) -> None:
         case dict():
             lead = "{"
             for name, item in value.items():
-                parts += (lead, _quote(name), ":")
+                parts += (lead, encode_basestring(name), ":")
                 _write(item, parts)
                 lead = ","
             parts.append("}" if value else "{}")
@@ -168,3 +202,5 @@ def _write(value: Value, parts: list[str]) -> None:
 _READER = json.JSONDecoder(
     object_pairs_hook=_unique, parse_int=Number, parse_float=Number, parse_constant=_refuse_constant
 )
+# For what has been read strictly before: says only where a value ends.
+_SCANNER = json.JSONDecoder(parse_int=str, parse_float=str)

@@ -6,7 +6,6 @@ save one that says the value is absent: beside a value that would contradict it.
 
 from typing import Final, assert_never
 
-from gateway.domain import strict_json
 from gateway.domain.appointment import Appointment, Cancel, Change, Status, Write
 from gateway.domain.strict_json import Number, Object, Value
 from gateway.domain.values import length
@@ -20,8 +19,8 @@ class NotExpressible(ValueError):
     """The command has no form in a FHIR Appointment. The rules refuse such a command long before."""
 
 
-def rewrite(document: Object, facts: Appointment, command: Write, dialect: Dialect = R4) -> bytes:
-    """Give the body of the PUT. `document` was read from PKB and is left as it is; `facts` are what it says.
+def rewrite(document: Object, facts: Appointment, command: Write, dialect: Dialect = R4) -> Object:
+    """Give the document of the PUT. `document` was read from PKB and is left as it is; `facts` are what it says.
 
     `dialect` is the version of FHIR that `document` is written in. Raises NotExpressible.
     """
@@ -34,7 +33,7 @@ def rewrite(document: Object, facts: Appointment, command: Write, dialect: Diale
             _change(new, facts, command, dialect)
         case unexpected:
             assert_never(unexpected)
-    return strict_json.write(new)
+    return new
 
 
 def _cancel(new: Object, command: Cancel, dialect: Dialect) -> None:

@@ -66,6 +66,8 @@ class _Copy:
 
     document: Object
     """PKB's own, in the version of FHIR that the box speaks."""
+    text: bytes
+    """What it was read from."""
     record: PatientRecord | None
 
 
@@ -128,12 +130,13 @@ class CustomerFhir:
         copy = sighting.document
         assert isinstance(copy, _Copy)
         try:
-            body = rewrite(copy.document, sighting.appointment, command, self._dialect)
+            new = rewrite(copy.document, sighting.appointment, command, self._dialect)
         except NotExpressible as error:
             return NotSent(str(error))
         fair = deadline - self._clock() >= FAIR_SECONDS
         try:
             with self._breaker.attempt() as attempt:
+                body = strict_json.splice(copy.text, copy.document, new)
                 message = _Message(sighting.appointment, copy, body, sender.fence)
                 return await self._write(message, deadline, attempt, fair=fair)
         except BreakerOpen:
@@ -152,7 +155,7 @@ class CustomerFhir:
         patient = one_patient(told)
         record = None if patient is None else await self._patient(patient, reading, fresh=fresh)
         facts = self._facts(told, appointment, answer.etag, record)
-        return Sighting(facts, _body(answer, document, told), _Copy(document, record))
+        return Sighting(facts, _body(answer, document, told), _Copy(document, answer.body, record))
 
     def _facts(self, told: Object, id_: str, etag: str | None, record: PatientRecord | None) -> Appointment:
         return replace(read_appointment(told, id_, etag, record), reason_shown=self._dialect.reason_shown)
@@ -200,7 +203,7 @@ class CustomerFhir:
             return Doubt(fault.reason, answer.status)
         if not is_later(after.version, before.version):
             return Doubt("the version is not a new one", answer.status)
-        sighting = Sighting(after, _body(answer, document, told), _Copy(document, copy.record))
+        sighting = Sighting(after, _body(answer, document, told), _Copy(document, answer.body, copy.record))
         return Written(sighting, answer.status)
 
     async def _put(self, message: _Message, deadline: float) -> tuple[str, Answer]:
@@ -241,4 +244,4 @@ def _dialect(settings: BoxSettings) -> Dialect:
 
 def _body(answer: Answer, document: Object, told: Object) -> bytes:
     """Give the resource as partners see it: byte for byte what PKB wrote, where nothing was told otherwise."""
-    return answer.body if told is document else strict_json.write(told)
+    return answer.body if told is document else strict_json.splice(answer.body, document, told)

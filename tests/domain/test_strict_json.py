@@ -1,11 +1,12 @@
 import json
+import re
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.strict_json import MalformedJson, Number, Value, read, write
+from gateway.domain.strict_json import MalformedJson, Number, Object, Value, read, splice, write
 
 NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,4})?", fullmatch=True).map(Number)
 VALUES = st.recursive(
@@ -56,6 +57,62 @@ def test_members_keep_their_order_and_space_is_dropped() -> None:
     assert write(read(b' { "b" : [ ] , "a" : { } , "c" : [ true , false , null ] } \r\n\t')) == (
         b'{"b":[],"a":{},"c":[true,false,null]}'
     )
+
+
+@st.composite
+def rewritten(draw: st.DrawFn) -> tuple[bytes, Object, Object]:
+    """An object as somebody may have written it, as it was read, and with some members gone, other, new or moved."""
+    drawn = draw(st.dictionaries(st.text(), VALUES, max_size=6))
+    blank, escaped = draw(st.sampled_from(["", " ", "\r\n\t"])), draw(st.booleans())
+
+    def token(found: re.Match[str]) -> str:
+        text = json.dumps(json.loads(found[0])) if escaped and found[0].startswith('"') else found[0]
+        return f"{blank}{text}{blank}"
+
+    data = re.sub(r'"(?:[^"\\]|\\.)*"|[\[\]{}:,]', token, write(drawn).decode(), flags=re.DOTALL).encode()
+    before = read(data, depth=200)
+    assert isinstance(before, dict)
+    other = draw(st.dictionaries(st.sampled_from(sorted(before)) | st.text() if before else st.text(), VALUES))
+    names = draw(st.permutations([name for name in before if draw(st.booleans())]))
+    return data, before, {name: before[name] for name in names} | other
+
+
+@given(rewritten())
+def test_what_is_spliced_is_what_would_be_written(given: tuple[bytes, Object, Object]) -> None:
+    data, before, after = given
+    spliced = splice(data, before, after)
+    assert write(read(spliced, depth=200)) == write(after)
+
+
+def test_a_member_that_stays_is_copied_and_one_that_is_new_is_written() -> None:
+    data = b' { "a" : [ 1.10 , "\\u00e9\\/" ] ,\n"\\u0062":{ "a": -0 } , "c" : "}\\"," ,"d":null, "e":[{"f":[]}] }\n'
+    before = read(data)
+    assert isinstance(before, dict)
+    after: Object = before | {"c": ["new", Number("7")], "g": {}}
+    del after["d"]
+    assert splice(data, before, after) == (
+        b'{"a" : [ 1.10 , "\\u00e9\\/" ],"\\u0062":{ "a": -0 },"c":["new",7],"e":[{"f":[]}],"g":{}}'
+    )
+
+
+def test_a_value_that_is_equal_but_another_one_is_written_anew() -> None:
+    data = b'{"a":[ 1 ]}'
+    before = read(data)
+    assert isinstance(before, dict)
+    assert splice(data, before, {"a": [Number("1")]}) == b'{"a":[1]}'
+
+
+def test_nothing_is_left_of_an_object_without_members() -> None:
+    assert splice(b" { } ", {}, {}) == b"{}"
+    assert splice(b'{"a":null}', {"a": None}, {}) == b"{}"
+    assert splice(b"{}", {}, {"a": None}) == b'{"a":null}'
+
+
+def test_what_is_spliced_in_must_be_json() -> None:
+    with pytest.raises(TypeError):
+        splice(b"{}", {}, {"a": 1})  # type: ignore[dict-item] # the mistake under test
+    with pytest.raises(ValueError, match="surrogates"):
+        splice(b"{}", {}, {"a": "\ud800"})
 
 
 BROKEN = {

@@ -55,7 +55,7 @@ async def test_a_write_sends_the_copy_with_its_new_values_under_its_version(benc
     assert sent[0].headers["if-match"] == 'W/"17"'
     assert sent[0].headers["content-type"] == "application/fhir+json"
     assert sent[0].headers["authorization"] == "Bearer t1"
-    assert b'"tariff":1.10' in sent[0].body
+    assert b'"tariff": 1.10' in sent[0].body
     assert document_of(sent[0])["status"] == "cancelled"
     assert document_of(sent[0])["cancelationReason"]["text"] == "Moved away"
     assert isinstance(answer, Written)

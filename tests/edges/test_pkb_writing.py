@@ -29,7 +29,7 @@ def facts_of(document: Object) -> Appointment:
 
 
 def written(document: Object, command: Write) -> Object:
-    return read_object(rewrite(document, facts_of(document), command))
+    return read_object(strict_json.write(rewrite(document, facts_of(document), command)))
 
 
 def document(**members: Any) -> Object:

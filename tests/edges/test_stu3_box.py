@@ -43,7 +43,7 @@ async def test_a_read_shows_r4_with_every_number_as_pkb_wrote_it(bench: Bench) -
 
     found = await bench.sighting()
 
-    assert found.body.startswith(b'{"tariff":1.10,')
+    assert found.body.startswith(b'{"tariff": 1.10,')
     shown = json.loads(found.body)
     assert shown["reasonCode"] == STU3_ONLY["reason"]
     assert shown["serviceCategory"] == [STU3_ONLY["serviceCategory"]]
@@ -60,7 +60,7 @@ async def test_a_cancel_gives_the_box_its_own_document_back(bench: Bench) -> Non
 
     (sent,) = bench.upstream.all(PUT)
     assert sent.headers["if-match"] == 'W/"17"'
-    assert sent.body.startswith(b'{"tariff":1.10,')
+    assert sent.body.startswith(b'{"tariff": 1.10,')
     expected = leeds(status="cancelled", extension=[SPOC, reason_extension()])
     assert document_of(sent) == expected | {"tariff": 1.1}
     assert isinstance(answer, Written)
