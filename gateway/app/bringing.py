@@ -11,8 +11,8 @@ from gateway.domain.appointment import NO_CLAIM, Appointment, Patient, PatientCl
 from gateway.domain.grant import Customer, Ownership
 from gateway.domain.strict_json import MalformedJson, Object, Value
 from gateway.flow.ports import UpstreamFault
-from gateway.pkb.aggregated import read_aggregated
-from gateway.pkb.appointment_reading import PatientRecord, one_patient, read_appointment, read_patient
+from gateway.pkb.aggregated import of_aggregated
+from gateway.pkb.appointment_reading import PatientRecord, read_appointment, read_patient
 
 LARGEST: Final = 16 * 1024 * 1024
 """Bytes of a file that is read."""
@@ -89,7 +89,8 @@ def _read(
     id_ = document["id"]
     if not isinstance(id_, str):
         raise Unusable("id is no string")
-    named = one_patient(document)
+    told = read_appointment(document, id_, None)
+    named = told.one_patient
     record = None
     for patient in patients:
         if named is not None and patient.get("id") == named:
@@ -101,8 +102,8 @@ def _read(
         if customer.route.ownership is Ownership.MANAGING_ORGANISATION:
             assumed.append(f"the appointment belongs to {customer.id}")
     if placer_system is None:
-        return Brought(read_appointment(document, id_, None, record), tuple(assumed))
-    return Brought(read_aggregated(document, id_, None, record, placer_system), tuple(assumed))
+        return Brought(told.of(record), tuple(assumed))
+    return Brought(of_aggregated(told, document, record, placer_system), tuple(assumed))
 
 
 def _completed(given: Object) -> tuple[Object, list[str]]:

@@ -15,8 +15,8 @@ from gateway.pkb.answers import Pauses
 from gateway.pkb.appointment_reading import (
     PKB,
     PatientRecord,
+    Told,
     is_location,
-    one_patient,
     read_appointment,
     read_object,
     read_patient,
@@ -110,12 +110,12 @@ class Aggregated:
             await self._absences.linger(appointment, asked_at, reading.deadline, fresh=fresh)
             return None
         document = read_object(answer.body)
-        # First without the patient: a document that is no appointment must not make us ask for a patient.
-        read_appointment(document, appointment, answer.etag, None)
-        patient = one_patient(document)
+        # Before the patient is read: a document that is no appointment must not make us ask for one.
+        told = read_appointment(document, appointment, answer.etag)
+        patient = told.one_patient
         person = None if patient is None else await self._person(patient, reading, fresh=fresh)
         record = person.record if person is not None else None
-        facts = read_aggregated(document, appointment, answer.etag, record, self._placer_id_system)
+        facts = of_aggregated(told, document, record, self._placer_id_system)
         name = person.name if person is not None else PersonName()
         return Sighting(facts, answer.body, Carried(name, _encounter_class(document), tuple(_specialties(document))))
 
@@ -134,17 +134,14 @@ class Aggregated:
         return person
 
 
-def read_aggregated(
-    document: Object, id_: str, etag: str | None, record: PatientRecord | None, placer_id_system: str
-) -> Appointment:
-    """Tell the facts of an Appointment with those that HL7 needs besides. Raises UpstreamFault."""
-    facts = read_appointment(document, id_, etag, record)
+def of_aggregated(told: Told, document: Object, record: PatientRecord | None, placer_id_system: str) -> Appointment:
+    """Give the facts that `document` told, with those that HL7 needs besides."""
+    # S15 carries no reason, so no read ever shows one of ours.
+    facts = told.of(record, reason_shown=False)
     return replace(
         facts,
         placer_id=_placer_id(facts, placer_id_system),
         participants=tuple(_participants(document, record)),
-        # S15 carries no reason, so no read ever shows one of ours.
-        reason_shown=False,
     )
 
 

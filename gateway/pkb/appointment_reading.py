@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Final
 
 from gateway.domain import strict_json
@@ -35,6 +36,7 @@ UNKNOWN_SOURCE: Final = ""
 """Stands for a source that is named in a way nobody can match; never left out, or another would take its place."""
 
 _RELATIVE: Final = re.compile(r"([A-Z][A-Za-z]*)/([A-Za-z0-9\-.]{1,64})")
+_PATIENT: Final = re.compile(r"Patient/([A-Za-z0-9\-.]{1,64})")
 _ABSOLUTE: Final = re.compile(r"https?://.+/([A-Z][A-Za-z]*)/[A-Za-z0-9\-.]{1,64}(?:/_history/.+)?")
 _VERSION: Final = re.compile(r"[A-Za-z0-9\-._:]{1,64}")
 _ETAG: Final = re.compile(r'(?:W/)?"([^"]*)"|([^"\s]+)')
@@ -44,6 +46,7 @@ _INSTANT: Final = re.compile(
 )
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _EARLIEST_YEAR: Final = 1900
+_STATUSES: Final = {status.value: status for status in Status}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,41 +68,61 @@ def read_object(body: bytes) -> Object:
     return document
 
 
-def one_patient(document: Object) -> str | None:
-    """Give the id of the only patient among the participants, if it is proven to be the only one."""
-    patients = _patients(document)
-    return patients[0].removeprefix("Patient/") if len(patients) == 1 else None
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an Appointment says by itself. Whose it is, only its patient can prove."""
+
+    patients: tuple[str, ...]
+    """References to the different patients; none at all when somebody may be a patient who cannot be named."""
+    source_organisations: tuple[str, ...]
+    source_teams: tuple[str, ...]
+    _facts: partial[Appointment]
+
+    @property
+    def one_patient(self) -> str | None:
+        """The id of the only patient among the participants, if it is proven to be the only one."""
+        return self.patients[0].removeprefix("Patient/") if len(self.patients) == 1 else None
+
+    def of(self, record: PatientRecord | None, *, reason_shown: bool = True) -> Appointment:
+        """Give the facts. `record` is the one patient's; without it nothing is proven about the owner."""
+        known = record if record is not None and self.patients == (record.patient.reference,) else None
+        return self._facts(
+            provenance=Provenance(
+                patients=len(self.patients) if known or len(self.patients) > 1 else 0,
+                managing_organisation=known.managing_organisation if known else None,
+                source_organisations=self.source_organisations,
+                source_teams=self.source_teams,
+            ),
+            patient=known.patient if known else None,
+            reason_shown=reason_shown,
+        )
 
 
-def read_appointment(document: Object, id_: str, etag: str | None, record: PatientRecord | None) -> Appointment:
-    """Tell the facts of an Appointment. Raises UpstreamFault for what is not one, or not the one asked for.
-
-    `record` is the patient that `one_patient` names; without it nothing is proven about the owner.
-    """
+def read_appointment(document: Object, id_: str, etag: str | None) -> Told:
+    """Read an Appointment. Raises UpstreamFault for what is not one, or not the one asked for."""
     _check_identity(document, "Appointment", id_)
-    security = tuple(_security(document))
-    patients = _patients(document)
-    known = record if record is not None and patients == [record.patient.reference] else None
-    return Appointment(
-        id=id_,
-        version=_version(document, etag),
-        status=_status(document),
-        start=_instant(document, "start"),
-        end=_instant(document, "end"),
-        provenance=Provenance(
-            patients=len(patients) if known or len(patients) > 1 else 0,
-            managing_organisation=known.managing_organisation if known else None,
-            source_organisations=_sources(document, security, *SOURCE_ORGANISATION),
-            source_teams=_sources(document, security, *SOURCE_TEAM),
+    meta = _object(document, "meta")
+    security = tuple(_security(meta))
+    cast = _cast(document)
+    return Told(
+        patients=cast.patients,
+        source_organisations=_sources(meta, security, *SOURCE_ORGANISATION),
+        source_teams=_sources(meta, security, *SOURCE_TEAM),
+        _facts=partial(
+            Appointment,
+            id=id_,
+            version=_version(meta, etag),
+            status=_status(document),
+            start=_instant(document, "start"),
+            end=_instant(document, "end"),
+            labels=_labels(security),
+            specialties=frozenset(_specialties(document)),
+            comment=_text(document, "comment"),
+            cancel_reason=_cancel_reason(document),
+            locations=tuple(display for _, display in cast.places),
+            places=tuple(number for number, _ in cast.places),
+            identifiers=frozenset(_identifiers(document)),
         ),
-        patient=known.patient if known else None,
-        labels=_labels(security),
-        specialties=frozenset(_specialties(document)),
-        comment=_text(document, "comment"),
-        cancel_reason=_cancel_reason(document),
-        locations=tuple(_text(actor, "display") for actor in _actors(document) if is_location(actor, document)),
-        places=tuple(number for number, actor in enumerate(_actors(document)) if is_location(actor, document)),
-        identifiers=frozenset(_identifiers(document)),
     )
 
 
@@ -130,7 +153,10 @@ def is_location(actor: Object, document: Object) -> bool:
 
     A patient never is, whatever else is said of it: a place may be replaced by a change, a patient must not.
     """
-    kind = _kind(actor, document)
+    return _is_place(_kind(actor, _text(actor, "reference"), document), actor)
+
+
+def _is_place(kind: str | None, actor: Object) -> bool:
     return kind == "Location" or (kind != "Patient" and _is_marked(actor, "Location"))
 
 
@@ -140,7 +166,7 @@ def marks(extension: Object, kind: str) -> bool:
 
 
 def _is_marked(actor: Object, kind: str) -> bool:
-    return any(marks(extension, kind) for extension in _objects(actor, "extension"))
+    return "extension" in actor and any(marks(extension, kind) for extension in _objects(actor, "extension"))
 
 
 def _check_identity(document: Object, kind: str, id_: str) -> None:
@@ -150,8 +176,8 @@ def _check_identity(document: Object, kind: str, id_: str) -> None:
         invalid(f"the {kind} is not the one asked for")
 
 
-def _version(document: Object, etag: str | None) -> str:
-    version = _text(_object(document, "meta"), "versionId")
+def _version(meta: Object, etag: str | None) -> str:
+    version = _text(meta, "versionId")
     if version is None or not _VERSION.fullmatch(version):
         invalid("the resource has no version")
     if etag is not None:
@@ -162,10 +188,7 @@ def _version(document: Object, etag: str | None) -> str:
 
 
 def _status(document: Object) -> Status:
-    try:
-        return Status(_text(document, "status") or "")
-    except ValueError:
-        invalid("the status is absent or unknown")
+    return _STATUSES.get(_text(document, "status") or "") or invalid("the status is absent or unknown")
 
 
 def _instant(document: Object, name: str) -> datetime | None:
@@ -178,8 +201,8 @@ def _instant(document: Object, name: str) -> datetime | None:
     return at
 
 
-def _security(document: Object) -> Iterator[Coding]:
-    for coding in _objects(_object(document, "meta"), "security"):
+def _security(meta: Object) -> Iterator[Coding]:
+    for coding in _objects(meta, "security"):
         system, code = _text(coding, "system"), _text(coding, "code")
         if system is not None and system.startswith(f"{PKB}/") and not code:
             invalid("a security label has no code")
@@ -192,10 +215,10 @@ def _labels(security: tuple[Coding, ...]) -> frozenset[str]:
     return labels or frozenset({GENERAL_HEALTH})
 
 
-def _sources(document: Object, security: tuple[Coding, ...], url: str, system: str) -> tuple[str, ...]:
+def _sources(meta: Object, security: tuple[Coding, ...], url: str, system: str) -> tuple[str, ...]:
     named = [
         _organisation(_object(extension, "valueReference")) or UNKNOWN_SOURCE
-        for extension in _objects(_object(document, "meta"), "extension")
+        for extension in _objects(meta, "extension")
         if extension.get("url") == url
     ]
     coded = [f"Organization/{coding.code}" for coding in security if coding.system == system]
@@ -226,22 +249,34 @@ def _birth_date(document: Object) -> date | None:
         return None
 
 
-def _actors(document: Object) -> Iterator[Object]:
-    for participant in _objects(document, "participant"):
-        yield _object(participant, "actor")
+@dataclass(frozen=True, slots=True)
+class _Cast:
+    """Who takes part."""
+
+    patients: tuple[str, ...]
+    places: tuple[tuple[int, str | None], ...]
+    """Where each Location stands among the participants, and its display."""
 
 
-def _patients(document: Object) -> list[str]:
-    """List the different patients' references; nobody at all when somebody may be a patient we cannot name."""
-    references: dict[str, None] = {}
-    for actor in _actors(document):
-        reference, kind = _text(actor, "reference") or "", _kind(actor, document)
-        match = _RELATIVE.fullmatch(reference)
-        if match is not None and match[1] == "Patient" and match[2] not in {".", ".."}:
-            references[reference] = None
-        elif kind == "Patient" or (kind is None and _names_somebody(actor)):
-            return []
-    return list(references)
+def _cast(document: Object) -> _Cast:
+    patients: dict[str, None] = {}
+    places: list[tuple[int, str | None]] = []
+    unnamed = False
+    for number, participant in enumerate(_objects(document, "participant")):
+        actor = _object(participant, "actor")
+        reference = _text(actor, "reference")
+        kind = _kind(actor, reference, document)
+        if kind == "Patient":
+            named = _PATIENT.fullmatch(reference or "")
+            if named is not None and named[1] not in {".", ".."}:
+                patients[named[0]] = None
+            else:
+                unnamed = True
+        elif kind is None and _names_somebody(actor):
+            unnamed = True
+        if _is_place(kind, actor):
+            places.append((number, _text(actor, "display")))
+    return _Cast(() if unnamed else tuple(patients), tuple(places))
 
 
 def _names_somebody(actor: Object) -> bool:
@@ -249,18 +284,18 @@ def _names_somebody(actor: Object) -> bool:
     return "reference" in actor or identifier.get("system") == NHS_NUMBER_SYSTEM
 
 
-def _kind(actor: Object, document: Object) -> str | None:
+def _kind(actor: Object, reference: str | None, document: Object) -> str | None:
     """Tell what sort of resource an actor is, where that can be told. `Patient` wins over every contradiction."""
-    told, reference = _text(actor, "type"), _text(actor, "reference")
+    told = _text(actor, "type")
     if told == "Patient" or _is_marked(actor, "Patient"):
         return "Patient"
     if reference is None:
         return told
     if reference.startswith("#"):
         found = _contained(document, reference[1:])
-        return "Patient" if found == "Patient" else told or found
-    match = _RELATIVE.fullmatch(reference) or _ABSOLUTE.fullmatch(reference)
-    found = match[1] if match is not None else None
+    else:
+        match = _RELATIVE.fullmatch(reference) or _ABSOLUTE.fullmatch(reference)
+        found = match[1] if match is not None else None
     return "Patient" if found == "Patient" else told or found
 
 
@@ -301,10 +336,10 @@ def _identifiers(document: Object) -> Iterator[Coding]:
 
 
 def _text(holder: Object, name: str) -> str | None:
-    if name not in holder:
-        return None
-    value = holder[name]
-    return value if isinstance(value, str) else invalid(f"{name} is no string")
+    value = holder.get(name)
+    if isinstance(value, str):
+        return value
+    return invalid(f"{name} is no string") if name in holder else None
 
 
 def _object(holder: Object, name: str) -> Object:
@@ -313,9 +348,12 @@ def _object(holder: Object, name: str) -> Object:
     return value if isinstance(value, dict) else invalid(f"{name} is no object")
 
 
-def _objects(holder: Object, name: str) -> Iterator[Object]:
-    value = holder.get(name, [])
+def _objects(holder: Object, name: str) -> list[Object]:
+    """Give an array of objects; an absent one is as good as empty, and nothing else may be in it."""
+    if name not in holder:
+        return []
+    value = holder[name]
     if not isinstance(value, list):
         invalid(f"{name} is no array")
-    for item in value:
-        yield item if isinstance(item, dict) else invalid(f"{name} holds something else than objects")
+    objects = [item for item in value if isinstance(item, dict)]
+    return objects if len(objects) == len(value) else invalid(f"{name} holds something else than objects")

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal, Protocol, assert_never
 
 from gateway.domain import strict_json
@@ -16,7 +16,7 @@ from gateway.domain.strict_json import Object
 from gateway.flow.ports import Doubt, Message, NotSent, Sender, Sighting, UpstreamFault, WriteAnswer, Written
 from gateway.flow.search import Page, Place
 from gateway.pkb.answers import Pauses, write_of, write_of_status
-from gateway.pkb.appointment_reading import PatientRecord, one_patient, read_appointment, read_object, read_patient
+from gateway.pkb.appointment_reading import PatientRecord, read_appointment, read_object, read_patient
 from gateway.pkb.appointment_writing import NotExpressible, rewrite
 from gateway.pkb.breaker import Attempt, Breaker, BreakerOpen, BreakerState
 from gateway.pkb.credentials import Credentials, TokenSettings
@@ -149,16 +149,13 @@ class CustomerFhir:
             await self._absences.linger(appointment, asked_at, reading.deadline, fresh=fresh)
             return None
         document = read_object(answer.body)
-        told = self._dialect.as_r4(document)
-        # First without the patient: a document that is no appointment must not make us ask for a patient.
-        read_appointment(told, appointment, answer.etag, None)
-        patient = one_patient(told)
+        in_r4 = self._dialect.as_r4(document)
+        # Before the patient is read: a document that is no appointment must not make us ask for one.
+        told = read_appointment(in_r4, appointment, answer.etag)
+        patient = told.one_patient
         record = None if patient is None else await self._patient(patient, reading, fresh=fresh)
-        facts = self._facts(told, appointment, answer.etag, record)
-        return Sighting(facts, _body(answer, document, told), _Copy(document, answer.body, record))
-
-    def _facts(self, told: Object, id_: str, etag: str | None, record: PatientRecord | None) -> Appointment:
-        return replace(read_appointment(told, id_, etag, record), reason_shown=self._dialect.reason_shown)
+        facts = told.of(record, reason_shown=self._dialect.reason_shown)
+        return Sighting(facts, _body(answer, document, in_r4), _Copy(document, answer.body, record))
 
     async def _patient(self, id_: str, reading: Reading, *, fresh: bool) -> PatientRecord | None:
         held = None if fresh else self._patients.get(id_)
@@ -197,13 +194,14 @@ class CustomerFhir:
         """Take a 200 for done only if it shows this appointment at another, later version."""
         try:
             document = read_object(answer.body)
-            told = self._dialect.as_r4(document)
-            after = self._facts(told, before.id, answer.etag, copy.record)
+            in_r4 = self._dialect.as_r4(document)
+            told = read_appointment(in_r4, before.id, answer.etag)
         except UpstreamFault as fault:
             return Doubt(fault.reason, answer.status)
+        after = told.of(copy.record, reason_shown=self._dialect.reason_shown)
         if not is_later(after.version, before.version):
             return Doubt("the version is not a new one", answer.status)
-        sighting = Sighting(after, _body(answer, document, told), _Copy(document, answer.body, copy.record))
+        sighting = Sighting(after, _body(answer, document, in_r4), _Copy(document, answer.body, copy.record))
         return Written(sighting, answer.status)
 
     async def _put(self, message: _Message, deadline: float) -> tuple[str, Answer]:
@@ -242,6 +240,6 @@ def _dialect(settings: BoxSettings) -> Dialect:
             assert_never(unexpected)
 
 
-def _body(answer: Answer, document: Object, told: Object) -> bytes:
+def _body(answer: Answer, document: Object, in_r4: Object) -> bytes:
     """Give the resource as partners see it: byte for byte what PKB wrote, where nothing was told otherwise."""
-    return answer.body if told is document else strict_json.splice(answer.body, document, told)
+    return answer.body if in_r4 is document else strict_json.splice(answer.body, document, in_r4)

@@ -24,7 +24,7 @@ from gateway.pkb.answers import invalid
 from gateway.pkb.appointment_reading import (
     DEPTH,
     PatientRecord,
-    one_patient,
+    Told,
     read_appointment,
     read_object,
     read_patient,
@@ -114,13 +114,12 @@ class Searching:
         id_ = document["id"]
         assert isinstance(id_, str), "only an appointment with an id gets here"
         try:
-            told = self._as_r4(document)
-            # First without the patient, as in a read; and nobody is asked for a patient of what was not asked for.
-            if not is_asked_for(query, read_appointment(told, id_, None, None)):
-                return None
-            return _Candidate(told, id_, one_patient(told))
+            in_r4 = self._as_r4(document)
+            told = read_appointment(in_r4, id_, None)
         except UpstreamFault:
             return UNREADABLE
+        # Nobody is asked for a patient of what was not asked for.
+        return _Candidate(in_r4, told) if is_asked_for(query, told.of(None)) else None
 
     async def _read_people(self, ids: set[str], reading: Reading) -> "dict[str, _Person | _Unreadable]":
         """Read the patients of a page. One that is absent is left out. Raises UpstreamFault for what may pass."""
@@ -172,8 +171,12 @@ class _Candidate:
 
     document: Object
     """In R4."""
-    id: str
-    patient: str | None
+    told: Told
+
+    @property
+    def patient(self) -> str | None:
+        """The id of its only patient, if there is one."""
+        return self.told.one_patient
 
     def hit(self, people: "dict[str, _Person | _Unreadable]") -> Hit | _Unreadable:
         """Make a hit of it, with its patient."""
@@ -181,8 +184,7 @@ class _Candidate:
         if isinstance(person, _Unreadable):
             return person
         record, identifiers = (None, frozenset[Coding]()) if person is None else (person.record, person.identifiers)
-        appointment = read_appointment(self.document, self.id, None, record)
-        return Hit(appointment, identifiers, strict_json.write(self.document))
+        return Hit(self.told.of(record), identifiers, strict_json.write(self.document))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from gateway.pkb.appointment_reading import (
     ACTOR_TYPE,
     UNKNOWN_SOURCE,
     PatientRecord,
-    one_patient,
     parse_instant,
     read_appointment,
     read_object,
@@ -30,7 +29,7 @@ def parsed(document: dict[str, Any]) -> Object:
 
 
 def facts(etag: str | None = None, record: PatientRecord | None = RECORD, **members: Any) -> Any:
-    return read_appointment(parsed(appointment(**members)), "a1", etag, record)
+    return read_appointment(parsed(appointment(**members)), "a1", etag).of(record)
 
 
 def test_a_whole_appointment_is_told() -> None:
@@ -157,9 +156,9 @@ def test_the_one_patient(participants: Any, known: str | None) -> None:
     contained = [{"resourceType": "Patient", "id": "someone"}, {"resourceType": "Location", "id": "room"}]
     document = parsed(appointment(participant=participants, contained=contained))
 
-    told = read_appointment(document, "a1", None, RECORD)
+    told = read_appointment(document, "a1", None).of(RECORD)
 
-    assert one_patient(document) == known
+    assert read_appointment(document, "a1", None).one_patient == known
     assert (told.provenance.patients == 1) == (known is not None)
     assert (told.patient is not None) == (known is not None)
     assert (told.provenance.managing_organisation is not None) == (known is not None)

@@ -13,7 +13,6 @@ from gateway.domain.strict_json import Number, Object, Value
 from gateway.flow.ports import UpstreamFault
 from gateway.pkb.appointment_reading import (
     PatientRecord,
-    one_patient,
     read_appointment,
     read_object,
     read_patient,
@@ -59,11 +58,11 @@ def told_or_refused(read: Callable[[], object]) -> object:
 def test_any_document_is_told_or_refused_and_never_a_surprise(members: dict[str, Value]) -> None:
     document = parsed(appointment()) | members
 
-    told = told_or_refused(lambda: read_appointment(document, "a1", None, RECORD))
+    told = told_or_refused(lambda: read_appointment(document, "a1", None).of(RECORD))
 
     if isinstance(told, Appointment):
         assert told.id == document["id"]
-        assert (one_patient(document) == "p1") == (told.patient is not None)
+        assert (read_appointment(document, "a1", None).one_patient == "p1") == (told.patient is not None)
 
 
 @UNHURRIED

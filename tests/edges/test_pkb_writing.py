@@ -25,7 +25,7 @@ def instant(text: str) -> Instant:
 
 
 def facts_of(document: Object) -> Appointment:
-    return read_appointment(document, "a1", None, None)
+    return read_appointment(document, "a1", None).of(None)
 
 
 def written(document: Object, command: Write) -> Object:

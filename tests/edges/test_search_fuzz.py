@@ -13,7 +13,7 @@ from yarl import URL
 from gateway.domain.appointment import NHS_NUMBER_SYSTEM
 from gateway.domain.grant import Coding
 from gateway.domain.search import Query, Reach
-from gateway.flow.ports import UpstreamFault
+from gateway.flow.ports import Message, UpstreamFault
 from gateway.flow.search import Page, Place
 from gateway.pkb.appointment_reading import read_appointment, read_object, read_patient
 from gateway.pkb.breaker import Breaker
@@ -79,7 +79,7 @@ class Endpoint:
     def clock(self) -> float:
         return 0.0
 
-    async def fetch(self, url: URL, reading: Reading) -> Answer | None:
+    async def fetch(self, url: URL, reading: Reading, message: Message) -> Answer | None:
         return Answer(200, None, self.bundle)
 
     async def get(self, kind: str, id_: str, reading: Reading) -> Answer | None:
@@ -112,7 +112,7 @@ def test_every_hit_is_what_a_read_of_it_would_give(spoilt: tuple[bytes, bytes]) 
         except UpstreamFault:
             record = None
         named = hit.appointment.patient is not None
-        assert hit.appointment == read_appointment(read_object(hit.body), id_, None, record if named else None)
+        assert hit.appointment == read_appointment(read_object(hit.body), id_, None).of(record if named else None)
         assert bool(hit.identifiers) <= named
 
 

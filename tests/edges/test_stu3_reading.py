@@ -11,7 +11,7 @@ from gateway.domain.appointment import Patient
 from gateway.domain.grant import Coding
 from gateway.domain.strict_json import Number, Object
 from gateway.flow.ports import UpstreamFault
-from gateway.pkb.appointment_reading import PatientRecord, one_patient, read_appointment, read_object
+from gateway.pkb.appointment_reading import PatientRecord, read_appointment, read_object
 from gateway.pkb.stu3 import as_r4
 from tests.edges.pkb_documents import NHS_NUMBER, Absent, participant
 from tests.edges.stu3_documents import (
@@ -62,7 +62,7 @@ def test_members_keep_their_places() -> None:
 
 
 def test_the_facts_are_those_that_r4_would_tell() -> None:
-    facts = read_appointment(as_r4(parsed(leeds())), "a1", 'W/"17"', RECORD)
+    facts = read_appointment(as_r4(parsed(leeds())), "a1", 'W/"17"').of(RECORD)
 
     assert (facts.id, facts.version, facts.status, facts.comment) == ("a1", "17", "booked", "Please arrive early.")
     assert facts.patient == Patient("Patient/p1")
@@ -85,7 +85,7 @@ def test_the_reason_of_a_cancel_leaves_its_extension(extensions: Any, kept: Any)
 
     assert after["cancelationReason"] == PAT
     assert after.get("extension", Absent) == kept
-    facts = read_appointment(parsed(after), "a1", None, RECORD)
+    facts = read_appointment(parsed(after), "a1", None).of(RECORD)
     assert facts.cancel_reason == "pat"
 
 
@@ -142,8 +142,8 @@ def test_a_mark_makes_no_place_of_somebody_who_may_be_a_patient(other: Any, pati
     document = as_r4(parsed(leeds(participant=[participant("Patient/p1"), other], contained=contained)))
 
     assert document["participant"] == parsed({"x": [participant("Patient/p1"), other]})["x"]
-    assert one_patient(document) is None
-    assert read_appointment(document, "a1", None, RECORD).provenance.patients == patients
+    assert read_appointment(document, "a1", None).one_patient is None
+    assert read_appointment(document, "a1", None).of(RECORD).provenance.patients == patients
 
 
 def test_a_type_that_is_there_already_stays() -> None:
@@ -163,7 +163,7 @@ def test_a_type_that_is_there_already_stays() -> None:
 )
 def test_participants_that_cannot_be_understood_are_no_appointment(participants: Any) -> None:
     with pytest.raises(UpstreamFault):
-        read_appointment(as_r4(parsed(leeds(participant=participants))), "a1", None, RECORD)
+        read_appointment(as_r4(parsed(leeds(participant=participants))), "a1", None).of(RECORD)
 
 
 def test_the_document_that_was_read_stays_as_it_is() -> None:

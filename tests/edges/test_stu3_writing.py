@@ -29,7 +29,7 @@ def instant(text: str) -> Instant:
 
 
 def facts_of(document: Object) -> Appointment:
-    return read_appointment(as_r4(document), "a1", None, None)
+    return read_appointment(as_r4(document), "a1", None).of(None)
 
 
 def document(**members: Any) -> Object:
