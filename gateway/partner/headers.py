@@ -56,7 +56,7 @@ class Head:
     accept: tuple[str, ...]
     prefer: tuple[str, ...]
     encoded: bool
-    """A content coding other than identity: 415, once the partner is known."""
+    """A content coding other than identity: 415 at step 11, with a body or without."""
     content_length: int | None
     expects_continue: bool
     upgrade: bool

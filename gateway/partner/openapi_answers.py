@@ -72,7 +72,9 @@ STEPS: Final = (
     # No grant is without `read`.
     Step((Code.OPERATION_NOT_GRANTED,), _writes),
     Step((Code.NOT_ACCEPTABLE,), lambda route: _guarded(route) or route.name is Name.METADATA),
-    Step((Code.UNSUPPORTED_MEDIA_TYPE, Code.REQUEST_TIMEOUT), has_body),
+    # Nothing may come packed, not even the nothing that comes with a GET.
+    Step((Code.UNSUPPORTED_MEDIA_TYPE,), _fhir),
+    Step((Code.REQUEST_TIMEOUT,), has_body),
     Step((Code.BODY_TOO_LARGE,), _guarded),
     Step((Code.INVALID_PARAMETER,), _fhir),
     Step((Code.VERSION_REQUIRED,), whole_resource),

@@ -17,7 +17,7 @@ from gateway.partner.answers import CODE
 from gateway.partner.arrival import Arrival, arrival, read_body
 from gateway.partner.desk import Desk, Stop
 from gateway.partner.documents import Documents
-from gateway.partner.headers import accepts_fhir
+from gateway.partner.headers import accepts_fhir, is_idempotency_key
 from gateway.partner.shedding import Turnstile
 from gateway.partner.table import Match, Name, Route, match
 from gateway.partner.token_endpoint import (
@@ -100,7 +100,7 @@ class Api:
         self, request: web.Request, came: Arrival, matched: Match | None, route: Route | None, received: float
     ) -> web.StreamResponse:
         try:
-            self._reach(matched, route)
+            self._reach(came, matched, route)
             assert matched is not None, "a path was found"
             assert route is not None, "its method was found"
             await self._have_room()
@@ -115,11 +115,15 @@ class Api:
             return self.desk.answers.error(identity.code, headers=identity.headers)
         return await Visit(self.desk, request, came, matched, route, identity, received).answer()
 
-    def _reach(self, matched: Match | None, route: Route | None) -> None:
+    def _reach(self, came: Arrival, matched: Match | None, route: Route | None) -> None:
         if matched is None:
             raise Stop(Code.NOT_FOUND, "There is no such path; GET /{customer}/fhir/metadata tells which there are.")
         if route is None:
             raise Stop(Code.METHOD_NOT_ALLOWED, headers={"Allow": matched.allow})
+        # A matter of header syntax, so of step 1; but only a write has a use for the header.
+        key = came.head.idempotency_key
+        if route.writes and key is not None and not is_idempotency_key(key):
+            raise Stop(Code.INVALID_PARAMETER, "Idempotency-Key: 1 to 128 visible ASCII characters are taken.")
 
     async def _have_room(self) -> None:
         """Step 3, in front of everything that costs: no token is looked at, no body is read."""
@@ -162,10 +166,12 @@ class Api:
         """Answer a route that needs no access token."""
         if route.name is Name.TOKEN:
             return await self._issue_token(request, came, received)
-        if came.target.query:
-            stop = Stop(Code.INVALID_PARAMETER, "This path takes no query parameters.")
-        elif route.name is Name.METADATA and not accepts_fhir(came.head.accept):
+        if route.name is Name.METADATA and not accepts_fhir(came.head.accept):
             stop = Stop(Code.NOT_ACCEPTABLE)
+        elif came.head.encoded:
+            stop = Stop(Code.UNSUPPORTED_MEDIA_TYPE)
+        elif came.target.query:
+            stop = Stop(Code.INVALID_PARAMETER, "This path takes no query parameters.")
         else:
             return self.documents.answer(route.name, matched.customer)
         self._note(came, matched, route, stop.code)
@@ -175,7 +181,9 @@ class Api:
         body = await read_body(request, self.desk.limits.body, received + self.desk.limits.deadline)
         now = self.desk.clock()
         pairs: Pairs | TokenRefused = TokenRefused(OAuthError.INVALID_REQUEST, Slip.NOT_A_FORM)
-        if isinstance(body, bytes) and not came.head.encoded:
+        if came.target.query:
+            pairs = TokenRefused(OAuthError.INVALID_REQUEST, Slip.QUERY)
+        elif isinstance(body, bytes) and not came.head.encoded:
             pairs = read_form(came.head.content_type, body)
         if isinstance(pairs, TokenRefused):
             answer: TokenIssued | TokenRefused = pairs

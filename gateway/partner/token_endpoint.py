@@ -47,6 +47,7 @@ class Slip(StrEnum):
     """What was wrong with a request apart from its assertion. For the audit."""
 
     NOT_A_FORM = "not-a-form"
+    QUERY = "query-parameters"
     REPEATED = "parameter-repeated"
     NO_GRANT_TYPE = "grant-type-missing"
     GRANT_TYPE = "grant-type-unsupported"
@@ -96,7 +97,7 @@ STATUSES: Final[Mapping[OAuthError, int]] = {
 _ADVICE: Final[Mapping[OAuthError, str]] = {
     OAuthError.INVALID_REQUEST: (
         f"Send a form ({_FORM}) with grant_type, client_assertion_type and client_assertion, each once, "
-        "and no other means of authentication."
+        "no query, and no other means of authentication."
     ),
     OAuthError.INVALID_CLIENT: (
         "The client assertion was not accepted. Sign a new one for every request, with a registered key: "

@@ -35,7 +35,6 @@ from gateway.partner.headers import (
     accepts_fhir,
     content_type_fits,
     fingerprint,
-    is_idempotency_key,
     preference,
     read_if_match,
 )
@@ -47,7 +46,7 @@ from gateway.partner.wire import Misfit, read_command
 from gateway.partner.wishes import read_patch, read_resource
 
 
-def _unsupported(media: Media) -> Stop:
+def _unsupported(media: Media | None) -> Stop:
     """Refuse a media type; of a patch tell which one is taken, as RFC 5789, 2.2 asks."""
     if media is not Media.JSON_PATCH:
         return Stop(Code.UNSUPPORTED_MEDIA_TYPE)
@@ -149,7 +148,7 @@ class Visit:
         if not accepts_fhir(head.accept):
             raise Stop(Code.NOT_ACCEPTABLE)
         media = self.route.media or (Media.FHIR if self.route.writes else None)
-        if media is not None and (head.encoded or not content_type_fits(head.content_type, media)):
+        if head.encoded or (media is not None and not content_type_fits(head.content_type, media)):
             raise _unsupported(media)
         if head.content_length is not None and head.content_length > self.desk.limits.body:
             raise Stop(Code.BODY_TOO_LARGE, f"At most {self.desk.limits.body} bytes are taken.")
@@ -163,8 +162,6 @@ class Visit:
         expected = read_if_match(head.if_match) if head.if_match is not None else None
         if isinstance(expected, Malformed):
             raise Stop(Code.INVALID_PARAMETER, f"If-Match: {expected.reason}")
-        if head.idempotency_key is not None and not is_idempotency_key(head.idempotency_key):
-            raise Stop(Code.INVALID_PARAMETER, "Idempotency-Key: 1 to 128 visible ASCII characters are taken.")
         body = await self._body()
         command = self._command(resource, body, patient_required=entered.permit.grant.patient_required)
         if isinstance(command, Misfit):

@@ -240,6 +240,8 @@ ROWS = (
         "sends Latin-1", "unsupported-media-type", cancel(headers={"Content-Type": "application/json; charset=latin-1"})
     ),
     Row("sends gzip", "unsupported-media-type", cancel(headers={"Content-Encoding": "gzip"})),
+    Row("says gzip of no body", "unsupported-media-type", read(headers={"Content-Encoding": "gzip"})),
+    Row("the same of a document", "unsupported-media-type", ask("GET", "/_ping", headers={"Content-Encoding": "br"})),
     Row("cancelled", "already-cancelled", cancel("cancelled")),
     Row("fulfilled", "not-changeable", cancel("fulfilled")),
     Row("did not attend", "not-changeable", cancel("noshow")),

@@ -240,7 +240,7 @@ WAYS: Mapping[str, Way] = {
     "grant-expired": as_partner("formerly"),
     "operation-not-granted": as_partner("viewonly"),
     "not-acceptable": with_headers(Accept="text/html"),
-    "unsupported-media-type": with_headers(Content_Type="text/plain"),
+    "unsupported-media-type": with_headers(Content_Encoding="gzip"),
     "request-timeout": body_that_does_not_come,
     "body-too-large": long_body,
     "invalid-parameter": unknown_query,

@@ -85,6 +85,7 @@ WAYS = (
     way(1, "matrix parameter", "malformed-request", "path", bends=lambda path: path + ";x=1"),
     way(2, "unknown path", "not-found", "kind", bends=lambda path: path.replace("Appointment", "Patient")),
     way(2, "unknown method", "method-not-allowed", "method", method="DELETE"),
+    way(2.5, "key too long", "invalid-parameter", "key", headers={"Idempotency-Key": "k" * 129}),
     way(4, "no token", "token-missing", "token", proof="none"),
     way(4, "forged token", "token-invalid", "token", proof="forged"),
     way(4, "expired token", "token-expired", "token", proof="expired"),

@@ -47,14 +47,21 @@ class Got:
     headers: Any
 
 
-async def post(client: Client, proof: str, **form: str) -> Got:
+async def post(client: Client, proof: str, query: str = "", **form: str) -> Got:
     fields = {"grant_type": CLIENT_CREDENTIALS, "client_assertion_type": ASSERTION_TYPE, "client_assertion": proof}
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     data = urlencode({**fields, **form}).encode()
-    url = f"{client.place.gateway_url}/oauth2/token"
+    url = f"{client.place.gateway_url}/oauth2/token{query}"
     async with client.session.post(url, data=data, headers=headers) as response:
         contract.hold("POST", "/oauth2/token", response.status, response.headers, await response.read())
         return Got(response.status, await response.json(), response.headers.copy())
+
+
+async def test_a_token_request_with_a_query_is_refused_and_its_assertion_stays_good(client: Client) -> None:
+    proof = assertion(client, "swiftbook")
+    refused = await post(client, proof, query="?client_id=swiftbook")
+    assert (refused.status, refused.body["error"]) == (400, "invalid_request")
+    assert (await post(client, proof)).status == 200
 
 
 @pytest.mark.parametrize("partner", ALGORITHMS)
