@@ -17,6 +17,7 @@ from structlog.typing import EventDict, Processor
 
 from gateway.admin.metrics import leave_metrics, share_metrics
 from gateway.app import serve as run
+from gateway.app.loop import run_served
 from gateway.app.ports import Handover, supervisor_is_gone
 from gateway.app.supervisor import Plan, supervise
 from gateway.cli.check import insecure_flags
@@ -63,7 +64,7 @@ def serve(config: Path, log: str, allowed: tuple[str, ...], *, until_stdin_close
 def _serve(config: Path, log: str, allowed: Sequence[str], *, watch_input: bool) -> None:
     settings = load_settings(config, allowed=frozenset(allowed))
     if settings.listen.workers == 1:
-        asyncio.run(run(settings, watch_input=watch_input))
+        run_served(run(settings, watch_input=watch_input))
         return
     options = ("--config", str(config), "--log", log, "--until-stdin-closes", *allowed)
     plan = Plan.of(settings, (sys.executable, *ENTRY, "serve", *options))
@@ -76,7 +77,7 @@ def _work(given: Handover, config: Path, allowed: Sequence[str]) -> None:
     name = str(given.worker)
     folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
     share_metrics(folder, name)
-    asyncio.run(run(load_settings(config, allowed=frozenset(allowed)), watch_input=True))
+    run_served(run(load_settings(config, allowed=frozenset(allowed)), watch_input=True))
     if supervisor_is_gone():
         leave_metrics(folder, name)
 

@@ -7,7 +7,7 @@ a Server header; it sets no deadline on headers; it answers `100 Continue` befor
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
@@ -144,7 +144,8 @@ class PartnerProtocol(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the clock; unflushed bytes of an answer count as soon as there are any."""
-        assert isinstance(transport, asyncio.WriteTransport)
+        # uvloop's transports are of no class of asyncio, and do the same.
+        transport = cast("asyncio.WriteTransport", transport)
         # asyncio's TLS compares the other way round, and so would never see a buffer of 0 bytes as emptied.
         transport.set_write_buffer_limits(high=0 if transport.get_extra_info("sslcontext") is None else 1)
         super().connection_made(transport)
