@@ -138,6 +138,8 @@ class HttpClient:
         session = self._fresh if alone else self._kept
         if session is None:
             raise NotConnected("client is not open")
+        if asyncio.get_running_loop().time() >= deadline:
+            raise NotConnected("no time is left", late=True)
         progress = Progress(deadline, fence)
         data = None if body is None else FencedBody(body, progress)
         try:

@@ -60,7 +60,8 @@ class Progress:
             return
         wire = self.transport.get_extra_info("socket")
         if wire is not None:
-            with suppress(OSError):
+            # uvloop's socket of a closed connection has no number any more, and says so with a ValueError.
+            with suppress(OSError, ValueError):
                 wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
 

@@ -191,6 +191,9 @@ async def test_input_behind_an_early_answer_is_thrown_away_up_to_a_limit() -> No
 async def _refuses_more(writer: asyncio.StreamWriter) -> bool:
     """A byte may come before the end; the first one after it is answered by a reset, which the next meets."""
     for _ in range(3):
+        # A connection that is known to be gone is written to in silence by asyncio and with an error by uvloop.
+        if writer.transport.is_closing():
+            break
         writer.write(b"c")
         await asyncio.sleep(0.05)
     return writer.transport.is_closing()
