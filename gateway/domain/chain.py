@@ -309,21 +309,25 @@ def _described(record: Record | What) -> str:
     return f"chain {record.get('chain')!a} seq {record.get('seq')!a}"
 
 
+_PLAIN = frozenset({str, bool, type(None)})
+"""What most members are, and nothing can be wrong with."""
+
+
 def _refuse_foreign(value: object) -> None:
-    if value is None or isinstance(value, (str, bool)):
-        return
-    if isinstance(value, int):
-        if not -_SAFE <= value <= _SAFE:
-            raise NotCanonical("an integer that not every reader can hold")
-    elif isinstance(value, dict):
+    if isinstance(value, dict):
         for name, item in value.items():
             if not isinstance(name, str):
                 raise NotCanonical("a member name that is not a string")
-            _refuse_foreign(item)
+            if type(item) not in _PLAIN:
+                _refuse_foreign(item)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            _refuse_foreign(item)
-    else:
+            if type(item) not in _PLAIN:
+                _refuse_foreign(item)
+    elif isinstance(value, int):
+        if not -_SAFE <= value <= _SAFE:
+            raise NotCanonical("an integer that not every reader can hold")
+    elif value is not None and not isinstance(value, str):
         raise NotCanonical(f"a value of type {type(value).__name__}")
 
 

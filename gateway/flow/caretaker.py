@@ -14,7 +14,7 @@ from gateway.domain.outcome import Accepted, Applied, Outcome, Rejected, TaskSta
 from gateway.flow import records
 from gateway.flow.chains import Chains, Told
 from gateway.flow.faults import report
-from gateway.flow.open_writes import OpenWrites
+from gateway.flow.open_writes import OpenWrites, repeatable
 from gateway.flow.ports import Journal, JournalUnavailable, StateUnavailable
 from gateway.flow.store import LEASE_SECONDS, Filed, Phase, Store
 from gateway.flow.tasks import Task
@@ -111,8 +111,9 @@ class Caretaker:
         task = filed.task
         told = await self.chains.told(filed.chain, task.id)
         if told is not None and told.ended:
-            ended = _as_told(task, told)
-            if await self.store.end(ended, {}, filed.chain):
+            outcome = _end_told(told)
+            ended = _ended(task, told, outcome)
+            if await self.store.end(ended, {}, filed.chain, free_key=repeatable(outcome)):
                 await self.store.recorded([task.id])
         elif filed.phase is not Phase.HELD:
             accepted = told is not None and told.outcome == "accepted"
@@ -175,17 +176,22 @@ def _traced(filed: Filed, *, accepted: bool) -> Filed:
     return replace(filed, task=replace(filed.task, trace=trace, status=task_status(Accepted())))
 
 
-def _as_told(task: Task, told: Told) -> Task:
-    """Give a Task the end that is on record."""
+def _end_told(told: Told) -> Outcome:
+    """Read the end that is on record."""
+    code = told.code if told.code in frozenset(Code) else None
     outcomes: dict[str | None, Outcome] = {
-        "applied": Applied(""),
+        "applied": Applied(told.version or ""),
         "accepted": Accepted(final=True),
-        "rejected": Rejected(Code.UPSTREAM_REFUSED),
+        "rejected": Rejected(Code(code or Code.UPSTREAM_REFUSED)),
     }
-    outcome = outcomes.get(told.outcome, Unknown())
+    return outcomes.get(told.outcome, Unknown())
+
+
+def _ended(task: Task, told: Told, outcome: Outcome) -> Task:
+    """Give a Task that end."""
+    version = outcome.version or None if isinstance(outcome, Applied) else None
     status = task_status(outcome, closed=True)
-    code = records.outcome_code(outcome)
-    return replace(task, status=status, outcome=told.outcome, code=code)
+    return replace(task, status=status, outcome=told.outcome, code=records.outcome_code(outcome), version=version)
 
 
 def _remembered(intent: Mapping[str, Any]) -> Task:

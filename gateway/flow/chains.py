@@ -15,6 +15,10 @@ class Told:
     """The word of its last outcome record; None if there is none."""
     ended: bool
     """Whether a final outcome is on record."""
+    code: str | None = None
+    """The error code of that last outcome record, where it has one."""
+    version: str | None = None
+    """The version of the appointment after the write, where that record tells it."""
 
 
 class Chains(Protocol):

@@ -258,7 +258,7 @@ class OpenWrites:
     async def _consent(self, task: Task, outcome: Outcome, record: records.Record) -> bool:
         """Ask the store whether it is this process that records the end. Raises StateUnavailable."""
         try:
-            return await self.store.end(task, record, self.journal.chain, free_key=_repeatable(outcome))
+            return await self.store.end(task, record, self.journal.chain, free_key=repeatable(outcome))
         except StateUnavailable:
             raise
         except Exception as fault:
@@ -271,6 +271,7 @@ class OpenWrites:
         if not await self._recorded(record):
             # What happened has happened. The partner is told the truth and the record is owed; until it is paid
             # no new write begins.
+            await self.arrears.tell(self.store.secure)
             self._owed[task] += 1
             return self._start(self._pay({**record, "recovered": True}, task, final=final))
         if final:
@@ -393,5 +394,6 @@ def _can_be_recalled(task: Task) -> bool:
     return {"record", "sought"} <= task.trace.keys()
 
 
-def _repeatable(outcome: Outcome) -> bool:
+def repeatable(outcome: Outcome) -> bool:
+    """Whether a repetition of the request is to be carried out like a new one."""
     return isinstance(outcome, Rejected) and outcome.code in REPEATABLE

@@ -76,7 +76,12 @@ KeyClaim = KeyIsNew | KeyIsOthers | KeyIsKnown
 
 
 class Store(Protocol):
-    """The request store as one node sees it. Changes are durable on return. Every method raises StateUnavailable."""
+    """The request store as one node sees it. Every method raises StateUnavailable.
+
+    Changes survive the death of this process on return, and a power cut as well, with these exceptions: what was
+    claimed, held, dropped or freed is as durable as the next `send`, and an end as the next change of another kind.
+    Until then the audit stream tells of it.
+    """
 
     async def claim_key(self, partner: str, key: str, fingerprint: str, task: str) -> KeyClaim:
         """Take an idempotency key for the write that will have this Task, or say who has it."""
@@ -117,6 +122,10 @@ class Store(Protocol):
 
     async def drop(self, task: str) -> None:
         """Forget a held write that came to no intent: its appointment and its key are free again."""
+        ...
+
+    async def secure(self) -> None:
+        """Make durable whatever is not yet."""
         ...
 
     async def find(self, task: str) -> Filed | None:

@@ -84,19 +84,19 @@ class ChainFolder:
         segments = self._chains().get(chain)
         if segments is None:
             return None
-        outcome, ended = None, False
+        last, ended = Record(), False
         for path in reversed(segments):
             with _opened(path) as fd:
                 # What a killed process wrote may not be on the disk yet, and is about to be relied upon.
                 os.fsync(fd)
                 for record in _mentions(fd, {task}):
                     match record:
-                        case {"chain": str(of), "event": "outcome", "outcome": str(word)} if of == chain:
-                            outcome = outcome or word
+                        case {"chain": str(of), "event": "outcome", "outcome": str()} if of == chain:
+                            last = last or record
                             ended = ended or record.get("final") is True
                         case {"chain": str(of), "event": "intent", "seq": int(seq)} if of == chain:
-                            return Told(seq, outcome, ended)
-        return Told(None, outcome, ended)
+                            return _told(seq, last, ended=ended)
+        return _told(None, last, ended=ended)
 
     def _open_intents(self) -> list[Record]:
         found = {
@@ -166,6 +166,11 @@ class ChainFolder:
         for match in sorted(named, key=lambda match: (match["chain"], _number(match))):
             chains.setdefault(match["chain"], []).append(self.directory / match[0])
         return chains
+
+
+def _told(intent: int | None, last: Record, *, ended: bool) -> Told:
+    upstream = last.get("upstream") or {}
+    return Told(intent, last.get("outcome"), ended, last.get("code"), upstream.get("version_after"))
 
 
 async def _reading(read: Callable[[], _T]) -> _T:

@@ -28,6 +28,9 @@ class Session(Asked, Protocol):
 class Database(Asked, Protocol):
     """A database, safe for concurrent calls. Every method raises StateUnavailable; changes are durable on return.
 
+    One that need not be `lasting` is seen by everybody on return, survives the death of this process, and becomes
+    durable with the next that is, at the latest; a power cut before that takes it and all that came after it.
+
     A caller that is cancelled leaves nothing half done: its statement or transaction comes to its end first.
     """
 
@@ -44,11 +47,11 @@ class Database(Asked, Protocol):
         """Give the rows that a change returns."""
         ...
 
-    async def change(self, sql: str, *values: Value) -> int:
+    async def change(self, sql: str, *values: Value, lasting: bool = True) -> int:
         """Say how many rows a statement changed."""
         ...
 
-    async def transact(self, work: Callable[[Session], Awaitable[T]]) -> T:
+    async def transact(self, work: Callable[[Session], Awaitable[T]], *, lasting: bool = True) -> T:
         """Do all of `work` or, where it raises, nothing. It may be called again after a deadlock."""
         ...
 

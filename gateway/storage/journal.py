@@ -2,16 +2,16 @@
 
 import asyncio
 import contextlib
-import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Self
+from dataclasses import dataclass
+from typing import Any, Final, Self
 
 from gateway.domain.chain import Record, canonical
 from gateway.domain.grant import Rate
 from gateway.flow.ports import JournalUnavailable
+from gateway.storage.errands import Errand, Errands
 from gateway.storage.journal_budget import Budget
 from gateway.storage.journal_chain import ChainSettings, ChainWriter, Clock, Committed, Draft, Platform, Signer
 from gateway.storage.journal_files import Head, prepare
@@ -21,11 +21,9 @@ Listener = Callable[[tuple[bytes, ...]], None]
 Alarm = Callable[[str | None], None]
 Watch = Callable[[float, int], None]
 """Hears how many seconds a batch took, and how many records it had. Called in the journal's own thread."""
-_Waiter = asyncio.Future[int]
 
 _PROCESS: Final = Rate(20, 1)
 _CLIENT: Final = Rate(5, 1)
-_BATCH: Final = 512
 _NOTES: Final = 1_000
 """Notes held while the disk is away; what comes after is counted only."""
 _ANSWERS: Final = frozenset({"read", "search", "refused", "token-issued", "authentication-refused"})
@@ -49,16 +47,15 @@ class JournalSettings:
     """Seconds that a caller waits for a slow disk."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    draft: Draft
-    essential: bool
-    waiter: _Waiter | None
-    _taker: threading.Lock = field(default_factory=threading.Lock)
+class _Entry(Errand):
+    """A record on its way; a note has no waiter."""
 
-    def take(self) -> bool:
-        """Whether it is the caller's now: the journal's thread takes a record to write it, a loop to withdraw it."""
-        return self._taker.acquire(blocking=False)
+    __slots__ = ("draft", "essential")
+
+    def __init__(self, draft: Draft, waiter: asyncio.Future[Any] | None, *, essential: bool) -> None:
+        super().__init__(waiter)
+        self.draft = draft
+        self.essential = essential
 
 
 class Journal:
@@ -76,7 +73,7 @@ class Journal:
         self._writer = writer
         self._platform = platform
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
+        self._entries: Errands[_Entry] = Errands(self._give_up)
         self._notes: list[_Entry] = []
         self._trouble: str | None = None
         self._low = False
@@ -155,27 +152,23 @@ class Journal:
         that the chain cannot hold. What was refused is not in the chain and will not be; only an answer that
         changed nothing (a read, a refusal) may turn up there later, when the disk was too slow for its caller.
         """
-        waiter: _Waiter = self._loop.create_future()
         told = checked(record)
-        if self._is_silent and not essential:
+        if not essential and self._is_silent:
             raise JournalUnavailable(_SILENT)
-        entry = self._hand_in(told, essential=essential, waiter=waiter)
-        limit = self._loop.call_later(self._settings.wait, self._give_up, entry)
-        try:
-            return await waiter
-        finally:
-            limit.cancel()
+        waiter: asyncio.Future[int] = self._loop.create_future()
+        self._hand_in(told, waiter, essential=essential)
+        return await waiter
 
     def note(self, record: Mapping[str, object]) -> None:
         """Put a record into the chain without waiting for the disk. Raises ValueError as `write` does."""
         noted = checked(record)
         canonical(noted)
         with contextlib.suppress(JournalUnavailable):
-            self._hand_in(noted, essential=False, waiter=None)
+            self._hand_in(noted, None, essential=False)
 
     def refused_unauthenticated(self, record: Mapping[str, object], client_address: str) -> None:
         """Note a refusal of somebody unknown, or only count it when there are too many of them."""
-        waiting = len(self._notes) + self._queue.qsize()
+        waiting = len(self._notes) + len(self._entries)
         if waiting < _NOTES and self._budget.admits(client_address, self._loop.time()):
             self.note(record)
             return
@@ -186,15 +179,14 @@ class Journal:
         if not self._closed:
             self._sum_up()
             self._closed = True
-            self._queue.put(None)
+            self._entries.close()
         await asyncio.to_thread(self._thread.join)
 
-    def _hand_in(self, record: Record, *, essential: bool, waiter: _Waiter | None) -> _Entry:
+    def _hand_in(self, record: Record, waiter: asyncio.Future[int] | None, *, essential: bool) -> None:
         if self._closed:
             raise JournalUnavailable("the audit journal is closed")
-        entry = _Entry(Draft(record, stamp(self._clock())), essential, waiter)
-        self._queue.put(entry)
-        return entry
+        entry = _Entry(Draft(record, stamp(self._clock())), waiter, essential=essential)
+        self._entries.hand_in(entry, self._settings.wait)
 
     @property
     def _is_silent(self) -> bool:
@@ -204,8 +196,8 @@ class Journal:
     def _give_up(self, entry: _Entry) -> None:
         """Let a caller go for whom the disk is too slow; what is being written and matters is waited for."""
         self._mention()
-        if entry.take() or entry.draft.record["event"] in _ANSWERS:
-            _settle([(entry, JournalUnavailable(_SILENT))])
+        if self._entries.withdraw(entry) or entry.draft.record["event"] in _ANSWERS:
+            self._entries.settle([(entry, JournalUnavailable(_SILENT))])
 
     def _mention(self) -> None:
         trouble = self.trouble
@@ -235,30 +227,17 @@ class Journal:
     def _run(self) -> None:
         open_for_more = True
         while open_for_more:
-            batch, open_for_more = self._gather()
+            batch, open_for_more = self._entries.gather(self._settings.patience)
             self._busy_since = time.monotonic()
-            self._take([entry for entry in batch if entry.take()])
+            self._take(batch)
             self._busy_since = None
             if self.trouble != self._told:
-                self._on_loop(self._mention)
+                self._entries.on_loop(self._mention)
         try:
             self._tell([], self._writer.end())
         except OSError as error:
             self._trouble = _reason(error)
             self._writer.abandon()
-
-    def _gather(self) -> tuple[list[_Entry], bool]:
-        """Wait for a record, then take along all that wait already; False once the journal closes."""
-        batch: list[_Entry] = []
-        with contextlib.suppress(queue.Empty):
-            entry = self._queue.get(timeout=self._settings.patience)
-            while entry is not None and len(batch) < _BATCH - 1:
-                batch.append(entry)
-                entry = self._queue.get_nowait()
-            if entry is None:
-                return batch, False
-            batch.append(entry)
-        return batch, True
 
     def _take(self, batch: Sequence[_Entry]) -> None:
         entries = [*self._notes, *batch]
@@ -291,37 +270,23 @@ class Journal:
         """Turn callers away; notes, which nobody waits for, are kept for the next try, or at least counted."""
         notes = [entry for entry in entries if entry.waiter is None]
         self._notes, lost = notes[:_NOTES], notes[_NOTES:]
-
-        def tell() -> None:
-            _settle([(entry, JournalUnavailable(reason)) for entry in entries])
-            for entry in lost:
-                self._only_count(entry.draft.record, str(entry.draft.record.get("client")))
-
-        self._on_loop(tell)
+        if entries:
+            self._entries.on_loop(self._tell_refused, entries, reason, lost)
 
     def _tell(self, entries: Sequence[_Entry], done: Committed) -> None:
-        def tell() -> None:
-            _settle(list(zip(entries, done.results, strict=False)))
-            for listener in tuple(self._listeners):
-                listener(done.lines)
+        self._entries.on_loop(self._tell_done, entries, done)
 
-        self._on_loop(tell)
+    # And this is what it has the event loop do.
 
-    def _on_loop(self, call: Callable[[], None]) -> None:
-        # A loop that was closed without closing the journal has nobody left who waits.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(call)
+    def _tell_refused(self, entries: Sequence[_Entry], reason: str, lost: Sequence[_Entry]) -> None:
+        self._entries.settle([(entry, JournalUnavailable(reason)) for entry in entries])
+        for entry in lost:
+            self._only_count(entry.draft.record, str(entry.draft.record.get("client")))
 
-
-def _settle(results: Sequence[tuple[_Entry, int | Exception]]) -> None:
-    for entry, result in results:
-        waiter = entry.waiter
-        if waiter is None or waiter.done():
-            continue
-        if isinstance(result, Exception):
-            waiter.set_exception(result)
-        else:
-            waiter.set_result(result)
+    def _tell_done(self, entries: Sequence[_Entry], done: Committed) -> None:
+        self._entries.settle(list(zip(entries, done.results, strict=False)))
+        for listener in tuple(self._listeners):
+            listener(done.lines)
 
 
 def _reason(error: Exception) -> str:

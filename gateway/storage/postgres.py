@@ -134,7 +134,7 @@ class PostgresDatabase:
         """See Database."""
         return await self.rows(sql, *values)
 
-    async def change(self, sql: str, *values: Value) -> int:
+    async def change(self, sql: str, *values: Value, lasting: bool = True) -> int:  # noqa: ARG002 - all are
         """See Database."""
 
         async def changed() -> int:
@@ -143,7 +143,12 @@ class PostgresDatabase:
 
         return await whole(changed())
 
-    async def transact(self, work: Callable[[Session], Awaitable[T]]) -> T:
+    async def transact(
+        self,
+        work: Callable[[Session], Awaitable[T]],
+        *,
+        lasting: bool = True,  # noqa: ARG002 - all are
+    ) -> T:
         """See Database."""
 
         async def tried() -> T:

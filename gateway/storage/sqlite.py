@@ -1,15 +1,17 @@
 """The request store's database in one file of this machine, for one or several processes on it."""
 
 import asyncio
+import contextlib
 import os
 import sqlite3
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from gateway.flow.ports import StateUnavailable
-from gateway.storage.database import Row, Session, Value, whole
+from gateway.storage.database import Row, Session, Value
+from gateway.storage.errands import Errand, Errands
 
 SCHEME: Final = "sqlite:///"
 BUSY: Final = 2.0
@@ -23,59 +25,152 @@ _FAULTS: Final = (sqlite3.Error, ValueError, OverflowError)
 """A closed connection answers ValueError; Python's numbers can be larger than SQLite's."""
 
 T = TypeVar("T")
+_Work = Callable[["_Session"], Awaitable[Any]]
+
+
+class _Visit(Errand):
+    """What is asked of a connection. `parts`: it has several statements, of which all are done or none.
+
+    `lasting`: what it changes must survive a power cut once it is answered.
+    """
+
+    __slots__ = ("lasting", "parts", "work")
+
+    def __init__(self, waiter: asyncio.Future[Any], work: _Work, *, parts: bool, lasting: bool) -> None:
+        super().__init__(waiter)
+        self.work = work
+        self.parts = parts
+        self.lasting = lasting
 
 
 class _Connection:
     """One connection and the thread that it belongs to; all that is asked of it happens there, one after the other.
 
     A transaction is one visit to the thread: a hop for each of its statements would make every other writer wait for
-    as many turns of the event loop, and a loop with much to do would let nobody write.
+    as many turns of the event loop, and a loop with much to do would let nobody write. All visitors that wait at the
+    same moment share one transaction, and its one sync of the disk.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
+    def __init__(self, path: Path, begin: str) -> None:
         self._path = path
+        self._begin = begin
         self._connection: sqlite3.Connection | None = None
+        self._lasting: bool | None = None
+        self._closed = False
+        self._visits: Errands[_Visit] = Errands(self._overdue)
+        self._thread = threading.Thread(target=self._run, name="state", daemon=True)
+        self._thread.start()
 
-    async def do(self, work: Callable[["_Session"], Coroutine[Any, Any, T]]) -> T:
+    async def do(self, work: _Work, *, parts: bool = False, lasting: bool = True) -> Any:
         """Do it, or raise StateUnavailable where its turn does not come in time."""
-        try:
-            future = self._thread.submit(self._within, work)
-        except RuntimeError as error:
-            raise StateUnavailable("the state file was closed") from error
-        waiting = asyncio.wrap_future(future)
-        await asyncio.wait({waiting}, timeout=BUSY)
-        if not waiting.done() and future.cancel():
-            raise StateUnavailable("the state file is busy")
-        return await waiting
+        if self._closed:
+            raise StateUnavailable("the state file was closed")
+        visit = _Visit(self._visits.waiter(), work, parts=parts, lasting=lasting)
+        self._visits.hand_in(visit, BUSY)
+        return await self._visits.result(visit)
 
     async def rows(self, sql: str, *values: Value) -> Sequence[Row]:
-        return await self.do(lambda session: session.rows(sql, *values))
+        found: Sequence[Row] = await self.do(lambda session: session.rows(sql, *values))
+        return found
 
-    async def change(self, sql: str, *values: Value) -> int:
-        return await self.do(lambda session: session.change(sql, *values))
+    async def change(self, sql: str, *values: Value, lasting: bool = True) -> int:
+        changed: int = await self.do(lambda session: session.change(sql, *values), lasting=lasting)
+        return changed
 
     async def close(self) -> None:
-        def closed() -> None:
-            if self._connection is not None:
-                self._connection.close()
+        if not self._closed:
+            self._closed = True
+            self._visits.close()
+        await asyncio.to_thread(self._thread.join)
 
-        await asyncio.wrap_future(self._thread.submit(closed))
-        self._thread.shutdown(wait=False)
+    def _overdue(self, visit: _Visit) -> None:
+        if self._visits.withdraw(visit):
+            self._visits.settle([(visit, StateUnavailable("the state file is busy"))])
 
-    def _within(self, work: Callable[["_Session"], Coroutine[Any, Any, T]]) -> T:
+    # What follows runs in the connection's own thread.
+
+    def _run(self) -> None:
+        is_open = True
+        while is_open:
+            visits, is_open = self._visits.gather()
+            if visits:
+                results = list(zip(visits, self._answers(visits), strict=True))
+                self._visits.on_loop(self._visits.settle, results)
+        if self._connection is not None:
+            self._connection.close()
+
+    def _answers(self, visits: Sequence[_Visit]) -> Sequence[object]:
+        """Give what each is answered, or what it is to raise."""
+        connection = None
         try:
-            if self._connection is None:
-                # Without an isolation level every statement is a transaction of its own, durable when it returns.
-                self._connection = sqlite3.connect(self._path, timeout=BUSY, isolation_level=None)
-            try:
-                return _driven(work(_Session(self._connection)))
-            finally:
-                # A full disk has undone a transaction already.
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+            connection = self._opened()
+            self._last(connection, any(visit.lasting for visit in visits))
+            if len(visits) == 1 and not visits[0].parts:
+                # Every statement is a transaction of its own, durable when it returns.
+                return [_answer(connection, visits[0])]
+            connection.execute(self._begin)
+            return _answers_together(connection, visits)
         except _FAULTS as error:
-            raise StateUnavailable("the state file cannot answer") from error
+            return [_cannot_answer(error) for _ in visits]
+        finally:
+            # A full disk has undone a transaction already.
+            if connection is not None and connection.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = sqlite3.connect(self._path, timeout=BUSY, isolation_level=None)
+        return self._connection
+
+    def _last(self, connection: sqlite3.Connection, lasting: bool) -> None:  # noqa: FBT001 - a state, not a switch
+        """Sync the disk after what follows, or leave that to the next who needs it: one sync covers all before it."""
+        if self._lasting is not lasting:
+            connection.execute(f"PRAGMA synchronous = {'FULL' if lasting else 'NORMAL'}")
+            self._lasting = lasting
+
+
+def _answers_together(connection: sqlite3.Connection, visits: Sequence[_Visit]) -> Sequence[object]:
+    """Answer all in one transaction. Who fails is undone alone; where the file fails nothing was done for anybody."""
+    answers = list[object]()
+    for visit in visits:
+        if visit.parts and len(visits) > 1:
+            answers.append(_answer_within(connection, visit))
+        else:
+            answers.append(_answer(connection, visit))
+        if not connection.in_transaction:
+            # What others were going to be answered was undone as well.
+            raise sqlite3.OperationalError("the transaction was undone")
+    if len(visits) == 1 and isinstance(answers[0], BaseException):
+        connection.execute("ROLLBACK")
+    else:
+        connection.execute("COMMIT")
+    return answers
+
+
+def _answer_within(connection: sqlite3.Connection, visit: _Visit) -> object:
+    connection.execute("SAVEPOINT visit")
+    answer = _answer(connection, visit)
+    if connection.in_transaction:
+        if isinstance(answer, BaseException):
+            connection.execute("ROLLBACK TO visit")
+        connection.execute("RELEASE visit")
+    return answer
+
+
+def _answer(connection: sqlite3.Connection, visit: _Visit) -> object:
+    try:
+        return _driven(visit.work(_Session(connection)))
+    except _FAULTS as error:
+        return _cannot_answer(error)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, whoever waits must hear of it
+        return error
+
+
+def _cannot_answer(error: Exception) -> StateUnavailable:
+    unavailable = StateUnavailable("the state file cannot answer")
+    unavailable.__cause__ = error
+    return unavailable
 
 
 class _Session:
@@ -83,6 +178,8 @@ class _Session:
 
     Numbered parameters are names to Python's driver, so they are bound by name.
     """
+
+    __slots__ = ("_connection",)
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -94,19 +191,20 @@ class _Session:
         return self._connection.execute(sql, _bound(values)).rowcount
 
 
-def _driven(work: Coroutine[Any, Any, T]) -> T:
+def _driven(work: Awaitable[T]) -> T:
     """Run a coroutine that never waits."""
+    steps = work.__await__()
     try:
-        work.send(None)
+        next(steps)
     except StopIteration as done:
         result: T = done.value
         return result
-    work.close()
+    steps.close()
     raise RuntimeError("a transaction waited for something else than its database")
 
 
 class SqliteDatabase:
-    """Two connections: one writes, one transaction at a time, the other reads."""
+    """Two connections: one writes, one transaction at a time for all who wait, the other reads."""
 
     name = "sqlite"
     now = "((julianday('now') - 2440587.5) * 86400.0)"
@@ -114,8 +212,9 @@ class SqliteDatabase:
     alone = ""
 
     def __init__(self, path: Path) -> None:
-        self._writer = _Connection(path)
-        self._reader = _Connection(path)
+        # At once for writing: a transaction that only read so far could be refused its first change.
+        self._writer = _Connection(path, "BEGIN IMMEDIATE")
+        self._reader = _Connection(path, "BEGIN")
 
     @classmethod
     async def open(cls, url: str) -> "SqliteDatabase":
@@ -136,27 +235,20 @@ class SqliteDatabase:
 
     async def rows(self, sql: str, *values: Value) -> Sequence[Row]:
         """See Database."""
-        return await whole(self._reader.rows(sql, *values))
+        return await self._reader.rows(sql, *values)
 
     async def returned(self, sql: str, *values: Value) -> Sequence[Row]:
         """See Database."""
-        return await whole(self._writer.rows(sql, *values))
+        return await self._writer.rows(sql, *values)
 
-    async def change(self, sql: str, *values: Value) -> int:
+    async def change(self, sql: str, *values: Value, lasting: bool = True) -> int:
         """See Database."""
-        return await whole(self._writer.change(sql, *values))
+        return await self._writer.change(sql, *values, lasting=lasting)
 
-    async def transact(self, work: Callable[[Session], Awaitable[T]]) -> T:
+    async def transact(self, work: Callable[[Session], Awaitable[T]], *, lasting: bool = True) -> T:
         """See Database."""
-
-        async def transaction(session: Session) -> T:
-            # At once for writing: a transaction that only read so far could be refused its first change.
-            await session.change("BEGIN IMMEDIATE")
-            done = await work(session)
-            await session.change("COMMIT")
-            return done
-
-        return await whole(self._writer.do(transaction))
+        done: T = await self._writer.do(work, parts=True, lasting=lasting)
+        return done
 
     async def migrate(self, plan: Callable[[Session], Awaitable[Sequence[str]]]) -> None:
         """See Database."""

@@ -47,6 +47,8 @@ class Store:
     seen: SeenIds
     _endings: dict[str, str] = field(default_factory=dict)
     """Marks of ends of which this node was not told whether they were filed."""
+    _chains: dict[str, str] = field(default_factory=dict)
+    """The chains of the intents of this node's own writes."""
 
     async def close(self) -> None:
         """End the connection; every later call raises StateUnavailable."""
@@ -73,6 +75,8 @@ class Store:
                 fingerprint,
                 task,
                 self.nodes.name,
+                # Nothing comes of it before `send`, which lasts.
+                lasting=False,
             )
             if added:
                 return KeyIsNew()
@@ -94,6 +98,7 @@ class Store:
             "DELETE FROM request_key WHERE task = $1"
             " AND NOT EXISTS (SELECT 1 FROM task WHERE task.id = $1 AND phase <> 'held')",
             task,
+            lasting=False,
         )
 
     async def look(self, keys: Sequence[Key]) -> Sequence[Turn]:
@@ -132,9 +137,11 @@ class Store:
                 await self._take_turn(session, key, epoch, task.id)
 
         try:
-            await self.database.transact(held)
+            # Until `send`, which lasts, the intent in the audit stream is all that must not be lost.
+            await self.database.transact(held, lasting=False)
         except _NotFree:
             return False
+        self._chains[task.id] = chain
         return True
 
     async def send(self, task: Task) -> bool:
@@ -170,6 +177,8 @@ class Store:
 
     async def _end(self, task: Task, record: str | None, chain: str | None, *, free_key: bool) -> bool:
         mark = self._endings.pop(task.id, None) or secrets.token_hex(8)
+        # Where the outcome follows the intent in its chain, whoever takes over from this node finds it there.
+        lasting = self._chains.pop(task.id, None) != chain
 
         async def ended(session: Session) -> bool:
             filed = await session.change(
@@ -203,7 +212,7 @@ class Store:
             return mine == 1
 
         try:
-            return await self.database.transact(ended)
+            return await self.database.transact(ended, lasting=lasting)
         except BaseException:
             self._endings[task.id] = mark
             raise
@@ -225,7 +234,12 @@ class Store:
             if await session.change("DELETE FROM task WHERE id = $1 AND phase = 'held'", task):
                 await self._let_go(session, task, free_key=True)
 
-        await self.database.transact(dropped)
+        self._chains.pop(task, None)
+        await self.database.transact(dropped, lasting=False)
+
+    async def secure(self) -> None:
+        """See the port."""
+        await self.database.change("UPDATE node SET lapsed = lapsed WHERE name = $1", self.nodes.name)
 
     async def find(self, task: str) -> Filed | None:
         """See the port."""
@@ -235,6 +249,9 @@ class Store:
     async def renew(self, chain: str | None = None) -> bool:
         """See the port. Old writes and keys are removed from time to time as well."""
         renewed = await self.nodes.renew(chain)
+        if not renewed:
+            # Another node ends what was open here.
+            self._chains.clear()
         await self.retention.clean()
         return renewed
 

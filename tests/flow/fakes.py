@@ -144,7 +144,11 @@ class Folder:
         intents = [record["seq"] for record in records if record["event"] == "intent"]
         outcomes = [record for record in records if record["event"] == "outcome"]
         ended = any(record["final"] for record in outcomes)
-        return Told(intents[0] if intents else None, outcomes[-1]["outcome"] if outcomes else None, ended)
+        if not outcomes:
+            return Told(intents[0] if intents else None, None, ended)
+        last = outcomes[-1]
+        version = (last.get("upstream") or {}).get("version_after")
+        return Told(intents[0] if intents else None, last["outcome"], ended, last.get("code"), version)
 
     async def open_intents(self) -> Sequence[Mapping[str, Any]]:
         await asyncio.sleep(0)

@@ -124,6 +124,9 @@ class Shelf:
             self._let_go(task)
             self._free_key(task)
 
+    async def secure(self) -> None:
+        await self._asked("secure")
+
     async def find(self, task: str) -> Filed | None:
         await self._asked("find")
         self._torn()

@@ -9,8 +9,9 @@ import pytest
 
 from gateway.domain.codes import Code
 from gateway.domain.outcome import TaskStatus
-from gateway.flow.ports import Acknowledged, StateUnavailable
+from gateway.flow.ports import Acknowledged, NotSent, StateUnavailable, Turned, WriteAnswer
 from gateway.flow.request import Refused, Replayed, Shown
+from gateway.flow.store import Filed, Phase
 from tests.flow.deaths import ONCE, finals, killed_at, killed_follower, killed_while_sent, successor
 from tests.flow.fakes import SETTLES, SILENCE, UNRESOLVED, Bench, done
 from tests.makers import appointment, cancel
@@ -243,3 +244,42 @@ async def test_what_ended_in_the_chain_has_ended_whatever_the_store_says(bench: 
 
     assert finals(bench, other) == [("applied", False)]
     assert other.shelf.cupboard.filed["t-1"].task.status is TaskStatus.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "again"),
+    [
+        (None, None, False),
+        (Turned(Code.VERSION_CONFLICT, 412), Code.VERSION_CONFLICT, False),
+        (NotSent("no connection"), Code.UPSTREAM_UNAVAILABLE, True),
+    ],
+)
+async def test_an_end_that_a_power_cut_took_from_the_store_is_filed_again_as_it_is_on_record(
+    bench: Bench, answer: WriteAnswer | None, code: Code | None, *, again: bool
+) -> None:
+    bench.hospital.answer, bench.hospital.applies = answer, answer is None
+    await bench.run(once=ONCE)
+    task = bench.shelf.cupboard.filed["t-1"].task
+    _cut_power(bench)
+    await bench.die()
+    reads = len(bench.hospital.reads)
+
+    other = await successor(bench)
+
+    filed = other.shelf.cupboard.filed["t-1"]
+    assert (filed.phase.value, filed.owed, filed.task.code) == ("ended", None, code)
+    assert replace(filed.task, updated=task.updated, trace=task.trace) == task
+    assert other.shelf.held == set()
+    assert (other.shelf.cupboard.keys == {}) is again
+    assert len(bench.hospital.reads) == reads
+    assert len(finals(bench, other)) == 1
+
+
+def _cut_power(bench: Bench) -> None:
+    """Take the end of a write from the store, as if that had not lasted."""
+    cupboard = bench.shelf.cupboard
+    filed = cupboard.filed["t-1"]
+    sent = replace(filed.task, status=TaskStatus.IN_PROGRESS, code=None, outcome=None, version=None)
+    cupboard.filed["t-1"] = Filed(sent, Phase.SENT, filed.chain)
+    cupboard.holders["box", "a-1"] = "t-1"
+    cupboard.keys["swiftbook", ONCE.key] = (ONCE.fingerprint, "t-1", bench.shelf.node)

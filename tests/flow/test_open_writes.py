@@ -11,6 +11,7 @@ from gateway.flow.open_writes import FIRST_LOOK, LONGEST_PAUSE, PAY_PAUSE
 from gateway.flow.ports import JournalUnavailable
 from gateway.flow.request import Refused, Shown
 from tests.flow.fakes import ROUTE, SILENCE, UNRESOLVED, Bench, done, spin
+from tests.flow.shelf import Shelf
 from tests.makers import appointment, cancel
 
 KEY = (ROUTE, "a-1")
@@ -215,6 +216,27 @@ async def test_a_write_whose_outcome_could_not_be_recorded_is_told_truly_and_owe
     assert bench.shelf.statuses[-1] == "completed"
     assert bench.open_writes.owed == 1
     assert bench.paper.outcomes == []
+
+
+@pytest.mark.parametrize("silent", [False, True])
+async def test_what_is_owed_to_the_audit_stream_is_made_to_last_in_the_store(bench: Bench, *, silent: bool) -> None:
+    bench.paper.full_for = frozenset({"outcome"})
+    bench.shelf.deaf_to = {"secure"} if silent else set()
+    assert isinstance(await bench.run(), Shown)
+    assert bench.shelf.calls[-2:] == ["end", "secure"]
+    assert bench.faults == []
+
+
+async def test_a_store_that_breaks_its_promises_while_a_record_is_owed_is_heard_of(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken() -> None:
+        raise RuntimeError("broken")
+
+    bench.paper.full_for = frozenset({"outcome"})
+    monkeypatch.setattr(Shelf, "secure", lambda _: broken())
+    assert isinstance(await bench.run(), Shown)
+    assert [str(fault) for fault in bench.faults] == ["broken"]
 
 
 async def test_no_new_intent_is_made_while_an_outcome_is_owed(bench: Bench) -> None:
