@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import secrets
 import signal
 import sys
@@ -10,7 +11,7 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from aiohttp import web
@@ -323,6 +324,7 @@ async def serve(settings: Settings, *, watch_input: bool = False) -> None:
     """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_tell_fault)
     async with running(settings) as gateway:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
@@ -336,6 +338,12 @@ async def serve(settings: Settings, *, watch_input: bool = False) -> None:
             tell_supervisor()
         await stopped.wait()
         _log.info("draining", open=gateway.api.in_flight)
+
+
+def _tell_fault(_: asyncio.AbstractEventLoop, told: dict[str, Any]) -> None:
+    """Log what reached nobody. The event loop's own words may quote what a callback was given; ours end before."""
+    what = re.split(r"[(<]", str(told.get("message")))[0].strip()
+    _log.error("fault", what=what, exc_info=told.get("exception"))
 
 
 def _end_of_input(stopped: asyncio.Event) -> None:

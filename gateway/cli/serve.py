@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import io
-import logging
 import os
 import resource
 import sys
@@ -12,8 +10,6 @@ from pathlib import Path
 from typing import Final
 
 import click
-import structlog
-from structlog.typing import EventDict, Processor
 
 from gateway.admin.metrics import leave_metrics, share_metrics
 from gateway.app import serve as run
@@ -21,7 +17,7 @@ from gateway.app.loop import run_served
 from gateway.app.ports import Handover, supervisor_is_gone
 from gateway.app.supervisor import Plan, supervise
 from gateway.cli.check import insecure_flags
-from gateway.cli.log import Lenient
+from gateway.cli.log import set_up_log
 from gateway.configuration.problems import ConfigurationRefused
 from gateway.configuration.settings_file import load_settings
 from gateway.flow.ports import JournalUnavailable, StateUnavailable
@@ -91,29 +87,3 @@ def open_many_files() -> None:
     with contextlib.suppress(ValueError, OSError):
         # macOS names no limit, and refuses it as one.
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def set_up_log(form: str, worker: int | None = None) -> None:
-    """Log to standard error, one event a line; each names the worker, where there are several."""
-    if isinstance(sys.stderr, io.TextIOWrapper):
-        # One call of the system for each line, even with PYTHONUNBUFFERED: several workers write to the same file.
-        sys.stderr.reconfigure(line_buffering=True, write_through=False)
-    renderer: Processor = structlog.dev.ConsoleRenderer() if form == "console" else structlog.processors.JSONRenderer()
-
-    def number(_: object, __: str, event: EventDict) -> EventDict:
-        return event if worker is None else {**event, "worker": worker}
-
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            number,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=lambda *_: Lenient(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")

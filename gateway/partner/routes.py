@@ -41,6 +41,7 @@ class Seen:
     route: str
     partner: str | None
     customer: str | None
+    """As the grants file has it; None for any other."""
     operation: str | None
     decision: str | None
     """What is on record of it: `permit` or `refuse`; None where nothing is, or only a count."""
@@ -84,7 +85,7 @@ class Api:
         seen = Seen(
             route.name if route else "none",
             noted.partner,
-            matched.customer if matched else None,
+            self._known(matched.customer if matched else None),
             noted.operation,
             noted.decision,
             response.status,
@@ -95,6 +96,10 @@ class Api:
         )
         self.observe(seen)
         return response
+
+    def _known(self, customer: str | None) -> str | None:
+        """Keep a name that no customer has out of the log: it may be anything that somebody typed."""
+        return customer if customer in self.desk.policy().customers else None
 
     async def _answer(
         self, request: web.Request, came: Arrival, matched: Match | None, route: Route | None, received: float

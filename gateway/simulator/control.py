@@ -69,6 +69,7 @@ class Control:
                 web.get("/writes", self._show_writes),
                 web.get("/appointments/{customer}/{id}", self._show_appointment),
                 web.put("/appointments/{customer}/{id}", self._store_appointment),
+                web.put("/patients/{customer}/{id}", self._store_patient),
                 web.post("/reset", self._start_over),
                 web.get("/hl7-review", self._show_review),
                 web.post("/hl7-review/{n}", self._decide_review),
@@ -82,7 +83,7 @@ class Control:
         except ValidationError as error:
             raise Refused(400, *_problems(error)) from error
         self._world().faults.add(fault)
-        return web.json_response(fault.model_dump())
+        return web.json_response(fault.shown())
 
     async def _show_faults(self, _request: web.Request) -> web.Response:
         return web.json_response(self._world().faults.listed())
@@ -106,7 +107,7 @@ class Control:
 
     async def _store_appointment(self, request: web.Request) -> web.Response:
         world, customer, at = self._world(), _named(request), self._clock()
-        id_, resource = request.match_info["id"], _appointment(await request.read())
+        id_, resource = request.match_info["id"], _resource(await request.read())
         resource.setdefault("id", id_)
         for name in request.query:
             if name != "owner":
@@ -118,6 +119,11 @@ class Control:
         box = world.boxes[customer.box]
         resource = resource if owner is None else hand_over(box, id_, resource, owner, at)
         return _shown(box.put("Appointment", id_, resource, at))
+
+    async def _store_patient(self, request: web.Request) -> web.Response:
+        world, customer, id_ = self._world(), _named(request), request.match_info["id"]
+        held = world.aggregated if customer.route == "hl7" else world.boxes[customer.box]
+        return _shown(held.put("Patient", id_, _resource(await request.read()), self._clock()))
 
     async def _start_over(self, _request: web.Request) -> web.Response:
         self._reset()
@@ -150,7 +156,7 @@ def _customer(where: str, name: str, status: int) -> Customer:
     return customer
 
 
-def _appointment(body: bytes) -> Resource:
+def _resource(body: bytes) -> Resource:
     try:
         resource = read(body)
     except BadJson as error:

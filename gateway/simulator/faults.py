@@ -7,11 +7,13 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from html import escape
 from typing import Any, Literal, assert_never
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from gateway.simulator import soap
 from gateway.simulator.answers import FHIR_JSON, outcome
 from gateway.simulator.customers import EVERY_CUSTOMER
 
@@ -32,6 +34,7 @@ class Fault(BaseModel):
     count: int = Field(default=1, ge=0, description="how many requests it strikes; 0: until cleared")
     on: Literal["read", "write", "any"] = "write"
     customer: str | None = None
+    text: str | None = Field(default=None, max_length=2_000, description="what status, garbage and ack say")
 
     @field_validator("kind")
     @classmethod
@@ -75,6 +78,10 @@ class Fault(BaseModel):
         """The value of a kind that has a number."""
         return self.value if isinstance(self.value, int) else 0
 
+    def shown(self) -> dict[str, Any]:
+        """Tell it as it was ordered; what it says only where that was."""
+        return self.model_dump(exclude=None if self.text is not None else {"text"})
+
     def strikes(self, target: Target, *, write: bool, customers: frozenset[str], lag: bool) -> bool:
         """Whether it concerns a request that touches appointments of these customers, or the lag of what it wrote.
 
@@ -103,7 +110,7 @@ class Faults:
 
     def listed(self) -> list[dict[str, Any]]:
         """What waits, with the counts still left."""
-        return [{**fault.model_dump(), "count": left} for fault, left in self._waiting]
+        return [{**fault.shown(), "count": left} for fault, left in self._waiting]
 
     def take(self, target: Target, *, write: bool, customers: frozenset[str], lag: bool = False) -> Fault | None:
         """The oldest fault that strikes this request (or, if asked, lags its write); it is counted down."""
@@ -137,14 +144,15 @@ async def play(fault: Fault | None, request: web.Request, normal: Callable[[], A
             await asyncio.sleep(fault.number / 1000)
             return normal()
         case "status":
-            return Answer(_refusal(fault.number, request.path))
+            return Answer(_refusal(fault, request.path))
         case "drop-before":
             return Answer(None)
         case "drop-after":
             return Answer(None, normal().applied)
         case "garbage":
             applied = fault.value == "applied" and normal().applied
-            return Answer(web.Response(text=_PAGE, content_type="text/html"), applied)
+            page = _PAGE.format(escape(fault.text or "The portal is being updated."))
+            return Answer(web.Response(text=page, content_type="text/html"), applied)
         case "ack" | "lag":
             return normal()
         case _:
@@ -158,13 +166,19 @@ def hang_up(request: web.Request) -> web.Response:
     return web.Response()
 
 
-_PAGE = "<!DOCTYPE html>\n<html><body><h1>Please wait</h1><p>The portal is being updated.</p></body></html>\n"
+_PAGE = "<!DOCTYPE html>\n<html><body><h1>Please wait</h1><p>{}</p></body></html>\n"
 
 
-def _refusal(status: int, path: str) -> web.Response:
-    """A bare status with an OperationOutcome. A redirect points at the same place, to catch who follows it."""
+def _refusal(fault: Fault, path: str) -> web.Response:
+    """A bare status with an OperationOutcome, or with a SOAP Fault where that is spoken.
+
+    A redirect points at the same place, to catch who follows it.
+    """
+    status, text = fault.number, fault.text or f"Status {fault.number} was ordered"
     if status in {204, 205, 304}:
         return web.Response(status=status)
     headers = {"Location": path} if 300 <= status < 400 else {}
-    body = json.dumps(outcome("fault", "transient", f"Status {status} was ordered"))
+    if fault.target == "hl7":
+        return web.Response(status=status, body=soap.fault(text), content_type="text/xml", headers=headers)
+    body = json.dumps(outcome("fault", "transient", text))
     return web.Response(status=status, body=body.encode(), content_type=FHIR_JSON, headers=headers)

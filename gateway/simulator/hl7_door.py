@@ -77,11 +77,12 @@ class Hl7Door:
             message = hl7_text.parse(write.message)
         except BadMessage as error:
             return _envelope(soap.fault(str(error)), 500)
-        ordered = fault.value if fault is not None and fault.kind == "ack" else None
-        verdict = self._verdict(world, partner, message, write, ordered)
-        about = f"not-{message.header.field(10)}" if ordered == "wrong-id" else message.header.field(10)
+        ordered = fault if fault is not None and fault.kind == "ack" else None
+        value, said = (None, None) if ordered is None else (ordered.value, ordered.text)
+        verdict = self._verdict(world, partner, message, write, value)
+        about = f"not-{message.header.field(10)}" if value == "wrong-id" else message.header.field(10)
         write.ack = verdict.code
-        ack = hl7_text.acknowledgement(message.header, verdict.code, about, verdict.text, self._clock())
+        ack = hl7_text.acknowledgement(message.header, verdict.code, about, said or verdict.text, self._clock())
         return _envelope(soap.response(ack), 200, applied=verdict.applied)
 
     def _verdict(

@@ -92,6 +92,15 @@ def written_events() -> list[str]:
     return sorted(found)
 
 
+def logged_events() -> list[str]:
+    """The first words of every line that the code logs, as its own text has them."""
+    code = [path for path in (ROOT / "gateway").rglob("*.py") if not {"simulator", "configuration"} & set(path.parts)]
+    said = r"(?:\b_log\.(?:info|warning|error|exception|log)|notice)\(\s*(?:record\.levelno, )?\"([a-z][A-Za-z -]+)\""
+    found = {words for path in code for words in re.findall(said, path.read_text(encoding="utf-8"))}
+    assert {"request", "serving", "fault", "library", "open write", "blocks could not be read"} <= found
+    return sorted(found)
+
+
 @pytest.mark.parametrize("code", list(Code))
 def test_every_code_has_its_row(code: Code) -> None:
     assert f"\n| `{code.value}` | " in read("docs/errors.md")
@@ -135,6 +144,12 @@ def test_every_verb_is_explained_with_its_options(name: str, command: click.Comm
 @pytest.mark.parametrize("name", metric_names())
 def test_every_metric_is_explained(name: str) -> None:
     assert f"\n| `{name}` |" in read("docs/operations.md")
+
+
+@pytest.mark.parametrize("event", logged_events())
+def test_every_event_of_the_log_is_explained(event: str) -> None:
+    table = read("docs/operations.md").partition("## Log")[2].partition("## Workers")[0]
+    assert any(says(line.split("|")[1], event) for line in table.splitlines() if line.startswith("| `"))
 
 
 @pytest.mark.parametrize("why", list(Unsayable), ids=lambda why: why.name)

@@ -76,6 +76,15 @@ async def test_anything_can_be_stored_behind_everyones_back(desk: Desk) -> None:
     assert desk.pkb.writes == []
 
 
+async def test_a_patient_can_be_stored_behind_everyones_back_too(desk: Desk) -> None:
+    name = f"patient-{desk.first().id}"
+    stored = {"resourceType": "Patient", "id": name, "name": [{"family": "Jones"}]}
+    status, _ = await desk.control("PUT", f"/patients/airedale/{name}", stored)
+    assert status == 200
+    shown = json.loads((await desk.box("GET", f"Patient/{name}"))[1])
+    assert shown["name"] == [{"family": "Jones"}]
+
+
 async def test_an_owner_can_be_given_to_an_appointment(desk: Desk) -> None:
     booked = desk.first()
     assert await desk.owner(booked.id) == "Organization/airedale"

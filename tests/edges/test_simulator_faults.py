@@ -107,6 +107,12 @@ async def test_garbage_is_html_with_200(desk: Desk, value: str | None, status: s
     assert [(write.applied, write.answer) for write in desk.pkb.writes] == [(status == "cancelled", 200)]
 
 
+@pytest.mark.parametrize(("kind", "value"), [("status", 500), ("garbage", None)])
+async def test_a_fault_says_what_it_was_told_to_say(desk: Desk, kind: str, value: int | None) -> None:
+    await desk.order(target="box", kind=kind, value=value, text="Mrs Jones was here")
+    assert "Mrs Jones was here" in (await desk.cancel(desk.first()))[1]
+
+
 async def test_a_fault_strikes_one_write_and_no_read_unless_told_otherwise(desk: Desk) -> None:
     await desk.order(target="box", kind="status", value=500)
     booked = desk.first()

@@ -218,6 +218,12 @@ async def test_a_fault_is_played_once(
     assert (await hospital.send(*cancel(booked))).about == "c-0001"
 
 
+@pytest.mark.parametrize(("kind", "value"), [("ack", "AR"), ("ack", "AE"), ("ack", "wrong-id"), ("status", 500)])
+async def test_an_ordered_answer_says_what_it_was_told_to_say(hospital: Hospital, kind: str, value: Any) -> None:
+    await hospital.order(target="hl7", kind=kind, value=value, text="Mrs Jones was here")
+    assert "Mrs Jones was here" in (await hospital.send(*cancel(hospital.first()))).body
+
+
 @pytest.mark.parametrize(("kind", "after"), [("drop-before", "booked"), ("drop-after", "cancelled")])
 async def test_a_drop_sends_no_byte(hospital: Hospital, kind: str, after: str) -> None:
     await hospital.order(target="hl7", kind=kind)

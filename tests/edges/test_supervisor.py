@@ -18,7 +18,7 @@ from gateway.app.supervisor import pause_after
 SUPERVISOR = """
 import asyncio, sys
 from gateway.app import supervisor
-from gateway.cli.serve import set_up_log
+from gateway.cli.log import set_up_log
 set_up_log("json")
 supervisor.PATIENCE = float(sys.argv[1])
 plan = supervisor.Plan(tuple(sys.argv[3:]), int(sys.argv[2]), ("127.0.0.1", 0), ("127.0.0.1", 0))

@@ -3,13 +3,14 @@
 import contextlib
 import functools
 import json
+import os
 import re
 import socket
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -106,10 +107,16 @@ def sandbox_process(directory: Path) -> Iterator[Sandbox]:
 
 @contextlib.contextmanager
 def gateway_process(
-    place: Place, name: str, settings: str = "", audit: str = "", module: str = "gateway"
+    place: Place,
+    name: str,
+    settings: str = "",
+    audit: str = "",
+    module: str = "gateway",
+    options: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Place]:
     """Run one more gateway on a sandbox's files, with settings of its own added."""
-    with started_gateway(place, name, settings, audit, module) as (further, process):
+    with started_gateway(place, name, settings, audit, module, options, environment) as (further, process):
         try:
             yield further
         finally:
@@ -119,15 +126,22 @@ def gateway_process(
 
 @contextlib.contextmanager
 def started_gateway(
-    place: Place, name: str, settings: str = "", audit: str = "", module: str = "gateway"
+    place: Place,
+    name: str,
+    settings: str = "",
+    audit: str = "",
+    module: str = "gateway",
+    options: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[Place, subprocess.Popen[bytes]]]:
     """Start one more gateway, for a caller that ends the process itself; `name` is its audit folder too."""
     port, admin_port = free_port(), free_port()
     config = place.directory / f"{name}.toml"
     config.write_text(_further_settings(place, name, (port, admin_port), settings, audit), encoding="utf-8")
-    command = [sys.executable, "-m", module, "serve", "--config", str(config)]
+    command = [sys.executable, "-m", module, "serve", "--config", str(config), *options]
+    environ = {**os.environ, **(environment or {})}
     log = config.with_suffix(".log")
-    with log.open("ab") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
+    with log.open("ab") as out, subprocess.Popen(command, stdout=out, stderr=out, env=environ) as process:
         try:
             _wait(lambda: _listens(port) and _listens(admin_port), process, log)
             urls = (f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin_port}")
