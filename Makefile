@@ -72,7 +72,7 @@ neighbour: $(TOOLS) ## one customer's PKB hangs: what do the others notice
 overload: $(TOOLS) ## three times what the gateway can do, for a minute
 	$(BIN)/python -m bench.overload
 
-bench: $(TOOLS) ## how fast: CPU per request and throughput against an upstream stub; wants a quiet machine
+bench: $(TOOLS) ## how fast, next to others that do the same work, a quarter of an hour; make bench BENCH=--quick for less
 	$(BIN)/python -m bench.speed $(BENCH)
 
 soak: $(TOOLS) ## ten minutes of traffic while grants, keys and PKB's health change
@@ -92,7 +92,7 @@ sbom: $(TOOLS) ## the bill of materials of what a deployment installs, CycloneDX
 	$(BIN)/python bench/sbom.py --validate
 
 clean: ## remove what can be made again; never var/, where the audit lies
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov mutants dist build
+	rm -rf $(VENV) .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov mutants dist build
 	find gateway tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A copied or moved checkout would run the code of the old one, whose path the environment holds; and a Python that was

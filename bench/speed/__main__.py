@@ -1,33 +1,28 @@
-"""How fast is it, next to others doing the same work? python -m bench.speed [--only NAME] [--scenario NAME]."""
+"""How fast is it, next to others doing the same work? python -m bench.speed [--quick] [--only NAME] [--scenario NAME].
+
+Prints a report in Markdown and writes it, and the same as JSON, to .bench/. With --only or --scenario it measures
+processor time and throughput of these alone.
+"""
 
 import argparse
+import json
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.speed import gateways, peers
-from bench.speed.contender import Contender, Scenario, Setting
+from bench.speed import course, document
+from bench.speed.bars import missed
+from bench.speed.contender import Scenario, Setting
+from bench.speed.findings import Findings
 from bench.speed.harness import Cores, driver, upstream
 from bench.speed.keys import TokenKey
+from bench.speed.report import markdown
 from bench.speed.work import Bench
 
-CONTENDERS: dict[str, Contender] = {
-    each.name: each
-    for each in (
-        gateways.ONE,
-        gateways.TWO,
-        peers.NJS,
-        peers.REMEMBERING,
-        peers.FASTIFY,
-        peers.DURABLE,
-        peers.FASTAPI,
-        peers.PROXY,
-        peers.HELLO,
-    )
-}
-SCRATCH = Path(".bench/runs")
+OUT = Path(".bench")
+SCRATCH = OUT / "runs"
 """On the disk of the checkout: a temporary folder may lie in memory, where `fdatasync` costs nothing."""
 
 
@@ -42,24 +37,39 @@ def bench(cores: Cores) -> Iterator[Bench]:
             yield Bench(Setting(folder, stub, keys, cores), load, keys.token())
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", action="append", choices=CONTENDERS, help="a contender; may be repeated")
-    parser.add_argument("--scenario", action="append", choices=list(Scenario), help="may be repeated")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of one contender in one round")
-    parser.add_argument("--pin", action="store_true", help="the last processor is for stub and driver alone")
-    given = parser.parse_args()
-    chosen = [CONTENDERS[name] for name in given.only or CONTENDERS]
-    scenarios = [Scenario(name) for name in given.scenario or list(Scenario)]
+def measured(given: argparse.Namespace) -> Findings:
+    """What the command line asks for."""
+    if given.report is not None:
+        return Findings.read(json.loads(given.report.read_text(encoding="utf-8")))
+    extent = course.QUICK if given.quick else course.FULL
     with bench(Cores.apart() if given.pin else Cores.shared()) as at:
-        works = at.measure(chosen, scenarios, given.rounds, given.seconds)
-    for work in works:
-        print(
-            f"{work.contender} {work.scenario}: {work.cpu.text()} µs CPU per request, {work.rate.text()} requests/s,"
-            f" {work.memory.pss:.0f} MiB ({work.requests} requests in each round)"
-        )
+        if given.only or given.scenario or given.profile:
+            names, scenarios = given.only or list(course.CONTENDERS), given.scenario or list(Scenario)
+            chosen = [course.CONTENDERS[name] for name in names]
+            return course.part(at, extent, chosen, [Scenario(name) for name in scenarios], profiled=given.profile)
+        return course.whole(at, extent, SCRATCH)
+
+
+def main() -> int:
+    """Measure, print, and end with 1 where a promise is not kept."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a few minutes, and wider spread")
+    parser.add_argument("--only", action="append", choices=course.CONTENDERS, help="a contender; may be repeated")
+    parser.add_argument("--scenario", action="append", choices=list(Scenario), help="may be repeated")
+    parser.add_argument("--profile", action="store_true", help="also where the gateway's time goes")
+    parser.add_argument("--pin", action="store_true", help="the last processor is for stub and driver alone")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="measure nothing, report an earlier run's JSON")
+    parser.add_argument("--write-docs", action="store_true", help="put the figures into docs/performance.md")
+    given = parser.parse_args()
+    found = measured(given)
+    text = markdown(found)
+    print(text)
+    OUT.mkdir(exist_ok=True)
+    (OUT / "speed.md").write_text(text, encoding="utf-8")
+    (OUT / "speed.json").write_text(json.dumps(found.told(), indent=1), encoding="utf-8")
+    if given.write_docs:
+        document.write(found)
+    return 1 if missed(found) else 0
 
 
 if __name__ == "__main__":

@@ -45,6 +45,8 @@ class Running:
     admin_port: int = 0
     log: Path = field(default=Path("/dev/null"))
     folder: Path = field(default=Path())
+    started_after: float = 0.0
+    """Seconds from the start of the process until it was ready."""
 
 
 Asks = Callable[[Scenario, str, str], list[str]]
@@ -65,6 +67,8 @@ class Contender:
     """Whether it waits until its record is on disk, before the write and before the answer."""
     asks: Asks | None = None
     """What is asked instead of the gateway's own requests."""
+    needs: Callable[[], object] = lambda: None
+    """Sets up the programs that it needs; raises Unavailable."""
 
 
 def cancel_body() -> str:

@@ -6,7 +6,8 @@ import json
 import secrets
 import socket
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from bench.speed.harness import answers, process, wait_for
 from bench.speed.keys import ISSUER, PARTNER, private_pem
 from gateway.partner.keys import read_signing_keys
 
+PROGRAM = (sys.executable, "-m", "gateway")
 SETTINGS = """
 public_url = "{issuer}"
 grants = "grants.toml"
@@ -110,18 +112,26 @@ def written(setting: Setting, folder: Path, workers: int) -> Running:
         token_key=setting.keys.private,
     )
     (folder / "gateway.toml").write_text(text, encoding="utf-8")
-    (folder / "grants.toml").write_text(GRANTS, encoding="utf-8")
     return Running(0, port, admin_port, folder / "gateway.log", folder)
 
 
 @contextlib.contextmanager
-def serving(setting: Setting, workers: int) -> Iterator[Running]:
+def serving(
+    setting: Setting,
+    workers: int,
+    *,
+    grants: str = GRANTS,
+    environment: dict[str, str] | None = None,
+    program: Sequence[str] = PROGRAM,
+) -> Iterator[Running]:
     """Run it until the caller is done with it."""
     place = written(setting, setting.folder / f"gateway-{workers}-{secrets.token_hex(4)}", workers)
-    command = [sys.executable, "-m", "gateway", "serve", "--config", place.folder / "gateway.toml"]
-    with process(command, setting.cores.measured, place.log) as started:
+    (place.folder / "grants.toml").write_text(grants, encoding="utf-8")
+    command = [*program, "serve", "--config", place.folder / "gateway.toml"]
+    begun = time.monotonic()
+    with process(command, setting.cores.measured, place.log, environment=environment) as started:
         wait_for(lambda: _serves(place, workers), started, place.log)
-        yield replace(place, pid=started.pid)
+        yield replace(place, pid=started.pid, started_after=time.monotonic() - begun)
 
 
 def _serves(place: Running, workers: int) -> bool:

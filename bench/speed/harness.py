@@ -18,6 +18,10 @@ START_SECONDS = 60.0
 CORES = sorted(os.sched_getaffinity(0))
 
 
+# A Python that may not keep what it compiled would compile it again at every start.
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 @dataclass(frozen=True, slots=True)
 class Cores:
     """Which processors what is measured runs on, and which the stub and the driver."""
@@ -61,7 +65,7 @@ def process(
                 stdout=pipe or out,
                 stderr=out,
                 cwd=folder,
-                env={**os.environ, **(environment or {})},
+                env={**_ENVIRONMENT, **(environment or {})},
             )
         finally:
             os.sched_setaffinity(0, CORES)

@@ -119,12 +119,13 @@ def _hello(setting: Setting) -> Iterator[Running]:
 
 
 SAME = (Scenario.CANCEL, Scenario.READ, Scenario.REFUSAL)
-NJS = Contender("njs", "nginx + njs, access log", functools.partial(_nginx, name="njs"), SAME)
+NJS = Contender("njs", "nginx + njs, access log", functools.partial(_nginx, name="njs"), SAME, needs=tools.njs)
 REMEMBERING = Contender(
     "njs-cache",
     "nginx + njs, verdicts on tokens cached by proxy_cache",
     functools.partial(_nginx, name="njs", remembers=True),
     SAME,
+    needs=tools.njs,
 )
 PROXY = Contender(
     "proxy_pass",
@@ -133,14 +134,20 @@ PROXY = Contender(
     (Scenario.CANCEL, Scenario.READ),
     judged=False,
     asks=direct_steps,
+    needs=tools.nginx,
 )
-FASTIFY = Contender("fastify", "Fastify, buffered log", functools.partial(_configured, name="fastify"), SAME)
+FASTIFY = Contender(
+    "fastify", "Fastify, buffered log", functools.partial(_configured, name="fastify"), SAME, needs=tools.fastify
+)
 DURABLE = Contender(
     "fastify-durable",
     "Fastify, waits for fdatasync",
     functools.partial(_configured, name="fastify", durable=True),
     SAME,
     durable=True,
+    needs=tools.fastify,
 )
-FASTAPI = Contender("fastapi", "FastAPI + httpx + PyJWT", functools.partial(_configured, name="fastapi"), SAME)
+FASTAPI = Contender(
+    "fastapi", "FastAPI + httpx + PyJWT", functools.partial(_configured, name="fastapi"), SAME, needs=tools.fastapi
+)
 HELLO = Contender("hello", "aiohttp hello", _hello, (Scenario.HELLO,), judged=False)

@@ -19,9 +19,9 @@ class Unavailable(Exception):
 
 def nginx() -> Path:
     """The server itself. Raises Unavailable."""
-    if _found("nginx") is None:
+    if find("nginx") is None:
         _apt("nginx")
-    path = _found("nginx")
+    path = find("nginx")
     if path is None:
         raise Unavailable("nginx; on Debian and Ubuntu: apt-get install nginx")
     return path
@@ -40,7 +40,7 @@ def njs() -> Path:
 
 def fastify() -> Path:
     """A folder with the Fastify peer and all that its lock names. Raises Unavailable."""
-    node, npm = _found("node"), _found("npm")
+    node, npm = find("node"), find("npm")
     if node is None or npm is None:
         raise Unavailable("node and npm, 20.18.1 or newer")
     command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
@@ -76,7 +76,8 @@ def _installed(name: str, install: Callable[[Path], None]) -> Path:
     return folder
 
 
-def _found(program: str) -> Path | None:
+def find(program: str) -> Path | None:
+    """Where a program is, if it is installed."""
     found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     return Path(found) if found else None
 

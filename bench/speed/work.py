@@ -12,9 +12,10 @@ from bench.speed import assertions
 from bench.speed.check import Check
 from bench.speed.contender import EXPECTED, Contender, Running, Scenario, Setting, steps
 from bench.speed.figures import Figure
+from bench.speed.findings import Work
 from bench.speed.harness import Driver
 from bench.speed.plan import Plan, Result
-from bench.speed.processes import Memory, cpu_seconds, memory
+from bench.speed.processes import cpu_seconds, memory
 from bench.speed.turns import in_turns
 
 CONNECTIONS = 32
@@ -23,22 +24,6 @@ FEWEST = 150
 
 class WrongAnswer(Exception):
     """A contender answered otherwise than it must; what it would need for that says nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One contender at one scenario."""
-
-    contender: str
-    scenario: Scenario
-    cpu: Figure
-    """Microseconds of processor time per request, all processes of the contender together."""
-    rate: Figure
-    """Requests a second with every connection busy."""
-    requests: int
-    """In each round."""
-    memory: Memory
-    """Once all rounds were done."""
 
 
 Entry = tuple[Contender, Scenario]
@@ -76,7 +61,7 @@ class Bench:
                 print(
                     f"{contender.name} {scenario}: {cpu[entry][-1]:.0f} µs, {rates[entry][-1]:.0f}/s", file=sys.stderr
                 )
-            held = {each.name: memory(running[each.name].pid) for each in chosen}
+            held = {each.name: memory(running[each.name].pid).pss for each in chosen}
         return [
             Work(
                 entry[0].name,
