@@ -88,7 +88,9 @@ def part(
 ) -> Findings:
     """Processor time and throughput of some."""
     found = Findings(titles=_titles())
-    found.work = at.measure(_that_run(found, chosen), scenarios, extent.rounds, extent.seconds)
+    found.work = at.measure(
+        _that_run(found, chosen), scenarios, extent.rounds, extent.seconds, lambda why: _skip(found, why)
+    )
     found.durable = _durable(found)
     if profiled:
         found.profile = profile(at, extent.profiled)
@@ -101,7 +103,7 @@ def whole(at: Bench, extent: Extent, scratch: Path) -> Findings:
     chosen = _that_run(found, list(CONTENDERS.values()))
 
     def work() -> None:
-        found.work = at.measure(chosen, list(Scenario), extent.rounds, extent.seconds)
+        found.work = at.measure(chosen, list(Scenario), extent.rounds, extent.seconds, lambda why: _skip(found, why))
         found.durable = _durable(found)
 
     def latency() -> None:

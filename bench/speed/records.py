@@ -22,7 +22,7 @@ FEWEST = 60
 
 def left_on_disk(bench: Bench, asked: Sequence[tuple[Scenario, float]]) -> list[Records]:
     """Measure one worker at each. Raises Unavailable where there is no C compiler to make the counter with."""
-    library, counter = _compiled(bench.setting.folder), bench.setting.folder / "syncs"
+    library, counter = compiled(bench.setting.folder), bench.setting.folder / "syncs"
     counter.write_bytes(bytes(8))
     environment = {"LD_PRELOAD": str(library), "SYNCS_FILE": str(counter)}
     with serving(bench.setting, workers=1, environment=environment) as running:
@@ -34,21 +34,22 @@ def _at(
     bench: Bench, contender: Contender, running: Running, counter: Path, scenario: Scenario, rate: float
 ) -> Records:
     count = max(FEWEST, round(rate * SECONDS))
-    audit, syncs, written = _size(running.folder / "audit"), _count(counter), written_bytes(running.pid)
+    audit, syncs, written = _size(running.folder / "audit"), counted(counter), written_bytes(running.pid)
     bench.run((contender, scenario), running, count, rate=rate)
     time.sleep(0.2)  # What follows an answer has its time too.
     found = Records(
         scenario,
         rate,
         (_size(running.folder / "audit") - audit) / count,
-        (_count(counter) - syncs) / count,
+        (counted(counter) - syncs) / count,
         (written_bytes(running.pid) - written) / count,
     )
     print(f"{scenario} at {rate:.0f}/s: {found.syncs:.2f} syncs, {found.audit_bytes:.0f} bytes", file=sys.stderr)
     return found
 
 
-def _compiled(folder: Path) -> Path:
+def compiled(folder: Path) -> Path:
+    """The counter, as a library that can be preloaded. Raises Unavailable."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         raise Unavailable("a C compiler, to count what is put safely on disk")
@@ -60,7 +61,8 @@ def _compiled(folder: Path) -> Path:
     return library
 
 
-def _count(counter: Path) -> int:
+def counted(counter: Path) -> int:
+    """What it has counted so far."""
     return int.from_bytes(counter.read_bytes(), sys.byteorder)
 
 

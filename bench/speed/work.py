@@ -4,7 +4,7 @@ import secrets
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from bench.speed.check import Check
 from bench.speed.contender import EXPECTED, Contender, Running, Scenario, Setting, steps
 from bench.speed.figures import Figure
 from bench.speed.findings import Work
-from bench.speed.harness import Driver
+from bench.speed.harness import Driver, Ended
 from bench.speed.plan import Plan, Result
 from bench.speed.processes import cpu_seconds, memory
 from bench.speed.turns import in_turns
@@ -39,16 +39,27 @@ class Bench:
     connections: int = CONNECTIONS
 
     def measure(
-        self, contenders: Iterable[Contender], scenarios: Iterable[Scenario], rounds: int, seconds: float
+        self,
+        contenders: Iterable[Contender],
+        scenarios: Iterable[Scenario],
+        rounds: int,
+        seconds: float,
+        leave_out: Callable[[str], None],
     ) -> list[Work]:
-        """Check each, then measure. Raises WrongAnswer."""
-        wanted, chosen = set(scenarios), list(contenders)
+        """Check each, then measure those that are right; `leave_out` hears of the others. Raises WrongAnswer."""
+        wanted = set(scenarios)
         cpu: dict[Entry, list[float]] = defaultdict(list)
         rates: dict[Entry, list[float]] = defaultdict(list)
         with ExitStack() as stack:
-            running = {each.name: stack.enter_context(each.start(self.setting)) for each in chosen}
-            for each in chosen:
-                self.check(each, running[each.name])
+            running: dict[str, Running] = {}
+            chosen: list[Contender] = []
+            for each in contenders:
+                try:
+                    running[each.name] = stack.enter_context(each.start(self.setting))
+                    self.check(each, running[each.name])
+                    chosen.append(each)
+                except (WrongAnswer, Ended) as error:
+                    leave_out(f"{each.title}: {error}")
             entries = [(each, scenario) for each in chosen for scenario in each.scenarios if scenario in wanted]
             counts = {entry: self._count(entry, running[entry[0].name], seconds) for entry in entries}
             for entry in in_turns(entries, rounds):
@@ -77,7 +88,7 @@ class Bench:
     def check(self, contender: Contender, running: Running) -> None:
         """Hold it against what it has to do. Raises WrongAnswer."""
         if contender.judged and (faults := Check(running, self.setting.upstream, self.token).faults()):
-            raise WrongAnswer(f"{contender.title}: {'; '.join(faults)}")
+            raise WrongAnswer("; ".join(faults))
 
     def run(
         self,

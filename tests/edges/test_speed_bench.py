@@ -1,15 +1,24 @@
 """The benchmark's own parts: the stub, the driver, the figures. Nothing here is timed."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bench.speed.box import MOVING, TOKEN
-from bench.speed.contender import Scenario, cancel_body, request, steps
+from bench.speed.check import Check
+from bench.speed.contender import Running, Scenario, Setting, cancel_body, request, steps
 from bench.speed.figures import Figure, percentile
+from bench.speed.gateways import serving
 from bench.speed.harness import Cores, Driver, Upstream, ask, driver, upstream
+from bench.speed.keys import TokenKey
 from bench.speed.plan import PLACE, Plan
+from bench.speed.processes import cpu_seconds, memory, resident, tree
+from bench.speed.records import compiled, counted
+from bench.speed.tools import Unavailable
 from bench.speed.turns import in_turns
 
 EVERYWHERE = Cores.shared().others
@@ -110,3 +119,47 @@ def test_a_figure_tells_its_median_and_its_spread() -> None:
 def test_contenders_take_turns_and_each_round_begins_with_another() -> None:
     assert list(in_turns(["a", "b", "c"], 3)) == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]
     assert list(in_turns([], 3)) == []
+
+
+def test_the_gateway_passes_the_check_that_its_peers_have_to_pass(stub: Upstream, tmp_path: Path) -> None:
+    keys = TokenKey.made(tmp_path)
+    with serving(Setting(tmp_path, stub, keys, Cores.shared()), workers=1) as running:
+        assert Check(running, stub, keys.token()).faults() == []
+        assert running.pid in tree(running.pid)
+        assert resident(running.pid) > 10
+        assert memory(running.pid).pss > 10
+
+
+def test_the_check_finds_fault_with_a_server_that_does_none_of_the_work(stub: Upstream, tmp_path: Path) -> None:
+    faults = Check(Running(stub.pid, stub.port), stub, TokenKey.made(tmp_path).token()).faults()
+    assert "a cancel was answered with 401" in faults
+    assert "the upstream does not hold the cancelled appointment" in faults
+    assert "a cancel took 0 of: write" in faults
+    assert "a cancel without a grant was answered with 401" in faults
+
+
+def test_processor_time_counts_descendants_that_live_and_those_that_have_ended() -> None:
+    burn = "import time\nwhile time.process_time() < 0.3: pass"
+    before = cpu_seconds(os.getpid())
+    subprocess.run([sys.executable, "-c", burn], check=True)
+    between = cpu_seconds(os.getpid())
+    assert between - before >= 0.2
+    with subprocess.Popen([sys.executable, "-c", f"{burn}\nprint()\ninput()"], stdin=-1, stdout=-1) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert child.pid in tree(os.getpid())
+        assert cpu_seconds(os.getpid()) - between >= 0.2
+        child.communicate(b"\n")
+
+
+def test_every_sync_of_a_preloaded_process_is_counted(tmp_path: Path) -> None:
+    try:
+        library = compiled(tmp_path)
+    except Unavailable as missing:
+        pytest.skip(f"THERE IS NO {missing}")
+    counter = tmp_path / "syncs"
+    counter.write_bytes(bytes(8))
+    syncing = "import os, sys\nwith open(sys.argv[1], 'wb') as out:\n os.fsync(out); os.fdatasync(out); os.fsync(out)"
+    environment = {**os.environ, "LD_PRELOAD": str(library), "SYNCS_FILE": str(counter)}
+    subprocess.run([sys.executable, "-c", syncing, str(tmp_path / "out")], env=environment, check=True)
+    assert counted(counter) == 3
