@@ -17,6 +17,16 @@ BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Seconds."""
 BATCHES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 512)
 """Records."""
+EVENTS: Final = (
+    "collateral",
+    "write-created",
+    "signing-key-refused",
+    "keys-not-loaded",
+    "key-refused",
+    "certificate-refused",
+    "case-failed",
+)
+REASONS: Final = ("in-flight", "turnstile", "per-customer")
 REFRESH: Final = 1.0
 """Seconds between two readings of the gauges that other processes tell of."""
 SUPERVISOR: Final = "supervisor"
@@ -53,8 +63,16 @@ class Metrics:
             multiprocess_mode="livemax",
         )
         self._replaced = self._counter("workers_replaced", "Workers that ended unasked")
+        # What counts from nothing to one is no rise to Prometheus, which has never seen the nothing.
         for stage in Stage:
             self._stages.of(stage)
+        for event in EVENTS:
+            self._alarms.of(event)
+        for reason in REASONS:
+            self._shed.of(reason)
+        for result in ("loaded", "refused"):
+            self._reloads.of(result)
+        self._requests.of("none", 500, "internal")
 
     def _counter(self, name: str, text: str, *labels: str) -> "_Children[Counter]":
         return _Children(Counter(f"pkb_gateway_{name}", text, labels, registry=self._registry))

@@ -70,6 +70,9 @@ BACKLOG: Final = 1024
 DISK_SHARE: Final = 0.8
 """The part of a request's deadline that a record may wait for the disk."""
 
+UNSAID: Final = frozenset({Code.OVERLOADED, Code.MALFORMED_REQUEST, Code.INTERNAL})
+"""Answers without a line of their own: two of which there may be floods, and one of which a `fault` tells."""
+
 _log = structlog.get_logger("pkb_gateway")
 
 
@@ -248,7 +251,7 @@ def _assemble(
     def observe(seen: Seen) -> None:
         metrics.observe(seen.route, seen.status, seen.code or "", seen.seconds)
         # Of what is turned away for want of room the metric counts every one; a line for each would cost more of it.
-        if seen.code != Code.OVERLOADED:
+        if seen.code not in UNSAID:
             _log.info("request", **asdict(seen))
 
     api = Api(

@@ -77,10 +77,14 @@ class Api:
         noted = Noted()
         NOTED.set(noted)
         self.in_flight += 1
+        response: web.StreamResponse | None = None
         try:
             response = await self._answer(request, came, matched, route, received)
         finally:
             self.in_flight -= 1
+            if response is None:
+                # Whatever fails is answered further out, where nothing is known of the request.
+                self._count(Code.INTERNAL, came.request_id)
         elapsed = asyncio.get_running_loop().time() - received
         seen = Seen(
             route.name if route else "none",
@@ -223,8 +227,13 @@ class Api:
                 record["token"] = {"iss": answer.partner, "jti": proven.jti, "kid": proven.kid}
                 await self.desk.ledger.write(record)
 
+    def _count(self, code: Code, request_id: str) -> None:
+        """Tell of an answer to what was no request, or came to none."""
+        self.observe(Seen("none", None, None, None, None, CATALOGUE[code].status, code.value, 0.0, request_id, None))
+
     def malformed(self, reason: str, request_id: str, peer: str) -> bytes:
         """Record bytes that were no request, and give the body of the answer."""
+        self._count(Code.MALFORMED_REQUEST, request_id)
         return self._without_request(Code.MALFORMED_REQUEST, reason, request_id, peer)
 
     def faulted(self, request_id: str, peer: str) -> bytes:

@@ -27,8 +27,6 @@ async def handle_failing(self: Api, request: web.Request) -> web.StreamResponse:
     FAILURE.set(failure)
     desk = self.desk
     match failure:
-        case "internal":
-            raise RuntimeError("asked for")
         case "draining":
             return await handle(replace(self, draining=True), request)
         case "overloaded":
@@ -49,6 +47,7 @@ def failing(method: Any, failure: str, fault: type[Exception]) -> Any:
 
 def bend() -> None:
     wrapped: list[tuple[type, str, str, type[Exception]]] = [(Journal, "write", "audit", JournalUnavailable)]
+    wrapped += [(Api, "_answer", "internal", RuntimeError)]
     wrapped += [(Store, name, "state", StateUnavailable) for name in ("claim_key", "find", "remember_jti", "look")]
     replaced: list[tuple[type, str, Any]] = [(Api, "handle", handle_failing)]
     replaced += [(kind, name, failing(getattr(kind, name), why, fault)) for kind, name, why, fault in wrapped]

@@ -1,6 +1,7 @@
 """What a running gateway tells Prometheus, and that nobody can make it tell of more and more."""
 
 import asyncio
+import json
 import re
 import secrets
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from yarl import URL
 
 from tests.journeys.partner import Client, until
-from tests.journeys.processes import Place
+from tests.journeys.processes import Place, gateway_process
 
 MANY = 10_000
 CONNECTIONS = 8
@@ -94,6 +95,23 @@ async def test_a_block_is_told(client: Client) -> None:
         )
         assert await process.wait() == 0
         await reads(client, "pkb_gateway_blocks", blocks)
+
+
+async def test_what_came_to_no_answer_of_its_own_is_counted_too(client: Client) -> None:
+    with gateway_process(client.place, "failing", module="tests.journeys.failing_gateway") as further:
+        failing = client.at(further)
+        assert (await failing.ask("GET", "/_ping", headers={"X-Fail": "internal"})).status == 500
+        assert b" 400 " in await failing.raw(b"GET /%41 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert (await failing.ask("GET", "/_ping", headers={"X-Fail": "overloaded"})).status == 503
+        told = await series(failing)
+    assert told['pkb_gateway_requests_total{code="internal",route="none",status="500"}'] == 1
+    assert told['pkb_gateway_requests_total{code="malformed-request",route="none",status="400"}'] == 1
+    assert told['pkb_gateway_shed_total{reason="in-flight"}'] == 1
+    lines = [json.loads(line) for line in (further.directory / "failing.log").read_text().splitlines()]
+    [fault] = [line for line in lines if line["event"] == "fault"]
+    assert fault["trace"].startswith("builtins.RuntimeError\n")
+    assert "asked for" not in str(lines)
+    assert [line for line in lines if line["event"] == "request"] == []
 
 
 def strangers(place: Place, number: int) -> bytes:
