@@ -86,7 +86,7 @@ class ChainFolder:
             return None
         last, ended = Record(), False
         for path in reversed(segments):
-            with _opened(path) as fd:
+            with opened(path) as fd:
                 # What a killed process wrote may not be on the disk yet, and is about to be relied upon.
                 os.fsync(fd)
                 for record in _mentions(fd, {task}):
@@ -137,7 +137,7 @@ class ChainFolder:
             asked = {task for task, at in wanted.items() if at <= touched}
             if not asked:
                 continue
-            with _opened(path) as fd:
+            with opened(path) as fd:
                 for record in _mentions(fd, asked):
                     match record:
                         case {"event": "outcome", "final": True, "task": str(task), "outcome": str(word)}:
@@ -190,12 +190,13 @@ def _number(name: re.Match[str]) -> int:
 
 
 def _locked(path: Path) -> bool:
-    with _opened(path) as fd:
+    with opened(path) as fd:
         return is_alive(fd)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[int]:
+def opened(path: Path) -> Iterator[int]:
+    """Open a file for reading, never through a link. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         yield fd
@@ -205,8 +206,8 @@ def _opened(path: Path) -> Iterator[int]:
 
 def _stopped(path: Path) -> bool:
     """Whether the last record, checkpoints aside, says that the writer stopped in order."""
-    with _opened(path) as fd:
-        for block in _blocks_backwards(fd):
+    with opened(path) as fd:
+        for block in blocks_backwards(fd):
             for line in reversed(block.splitlines(keepends=True)):
                 match open_line(line):
                     case {"event": "checkpoint"}:
@@ -220,8 +221,8 @@ def _tail(segments: Sequence[Path], back: timedelta) -> Iterator[bytes]:
     """Give the lines of a chain from its end until they are `back` older than its last, and some more."""
     read, oldest = 0, ""
     for path in reversed(segments):
-        with _opened(path) as fd:
-            for block in _blocks_backwards(fd):
+        with opened(path) as fd:
+            for block in blocks_backwards(fd):
                 yield from reversed(block.splitlines(keepends=True))
                 read += len(block)
                 times = _TIME.findall(block)
@@ -241,7 +242,7 @@ def _earlier(time: bytes, by: timedelta) -> str:
 def _mentions(fd: int, tasks: set[str]) -> Iterator[Record]:
     """Give the records that name one of these Tasks, the last first."""
     wanted = {task.encode() for task in tasks}
-    for block in _blocks_backwards(fd):
+    for block in blocks_backwards(fd):
         end = len(block)
         for found in reversed(list(_TASK.finditer(block))):
             if found[1] not in wanted or found.start() >= end:
@@ -253,9 +254,9 @@ def _mentions(fd: int, tasks: set[str]) -> Iterator[Record]:
                 yield record
 
 
-def _blocks_backwards(fd: int) -> Iterator[bytes]:
+def blocks_backwards(fd: int) -> Iterator[bytes]:
     """Give a file from its end in pieces of whole lines; half a line at its end is left out."""
-    end = _whole(fd)
+    end = whole_lines(fd)
     held = b""
     while end > 0:
         begin = max(0, end - _BLOCK)
@@ -269,7 +270,7 @@ def _blocks_backwards(fd: int) -> Iterator[bytes]:
         end = begin
 
 
-def _whole(fd: int) -> int:
+def whole_lines(fd: int) -> int:
     """Tell how many bytes of a file are whole lines."""
     end = os.fstat(fd).st_size
     while end > 0:
