@@ -119,13 +119,19 @@ $(SERVICE): $(CHECKOUT) requirements.lock requirements-build.lock pyproject.toml
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# The tests start a PostgreSQL server of their own; without one they skip what needs it, and say so.
+# The tests start a PostgreSQL server and a Chromium of their own; without one they skip what needs it, and say so.
 $(TOOLS): $(CHECKOUT) requirements-dev.lock pyproject.toml
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update && apt-get install --yes --no-install-recommends postgresql || true; \
 	else \
 		echo "NOTE: NOTHING IS TESTED ON POSTGRESQL; on Debian and Ubuntu: apt-get install postgresql" >&2; \
+	fi
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update && apt-get install --yes --no-install-recommends chromium || true; \
+	else \
+		echo "NOTE: THE CONSOLE IS SEEN IN NO BROWSER; on Debian and Ubuntu: apt-get install chromium" >&2; \
 	fi
 	$(PIP) install --no-deps --require-hashes -r requirements-dev.lock
 	$(PIP) install --no-deps --no-build-isolation --editable .

@@ -96,13 +96,16 @@ MEANINGS: Final[dict[str, str]] = {
     "asked for all the same.",
     "admin.host": "Address of the admin side. Off the loopback it needs `operators`.",
     "admin.port": "Port of the admin side; 0 picks a free one.",
-    "admin.hosts": "Names by which the admin side may be asked (`Host` header), besides its own address.",
-    "admin.operators": "Who may read `/metrics` when the admin side is not on the loopback.",
-    "admin.operators[].name": "The person's or machine's name.",
+    "admin.hosts": "Names by which the admin side may be asked (`Host` header), besides its own address and those "
+    "of the loopback.",
+    "admin.operators": "Who may log in to the [console](console.md), and read `/metrics` when the admin side is not on "
+    "the loopback. What is done in the console needs one of them everywhere.",
+    "admin.operators[].name": "The person's or machine's name; what it does goes on record under it.",
     "admin.operators[].token_sha256": 'SHA-256 of its token, in hex: `printf %s "$TOKEN" | sha256sum`.',
     "audit.directory": "Folder of the audit stream. Made with mode 0700.",
     "audit.pseudonym_key": "Key of the hashes that stand for patients and free text; 16 bytes or more. Whoever has it "
-    "can find a patient's records. Cursors of searches are sealed under it too: all nodes need the same.",
+    "can find a patient's records. Cursors of searches and sessions of the console are sealed under it too: all nodes "
+    "need the same.",
     "audit.pseudonym_keys": "Older such keys. The present key's id is one above the highest here: "
     "[how to change keys](audit.md#pseudonym-keys).",
     "audit.pseudonym_keys[].id": "The id in front of the older hashes, such as `k1`.",

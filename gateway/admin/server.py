@@ -1,17 +1,24 @@
-"""The admin port: health and metrics. Never reachable through the partner port."""
+"""The admin port: health, metrics, the audit stream and the console. Never reachable through the partner port."""
 
-import hashlib
-import hmac
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Final
+from urllib.parse import urlencode
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-HEALTH: Final = "/health/"
+from gateway.admin.access import LOGIN, OPERATOR, Access
+from gateway.admin.console import Console
+from gateway.admin.deeds import Deeds
+from gateway.admin.feed import Feed
+from gateway.admin.pages import ASSETS, HEADERS, Pages, asset
+from gateway.admin.sources import Sources
+from gateway.admin.stream import Stream
+
+BODY: Final = 64 * 1024
+"""Bytes of a form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,51 +43,66 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """The admin side. `operators` maps the SHA-256 of a token to a name."""
+    """The admin side."""
 
     readiness: Callable[[], Awaitable[Readiness]]
     metrics: Callable[[], bytes]
-    hosts: frozenset[str]
-    loopback: bool
-    operators: Mapping[str, str] = field(default_factory=dict)
+    access: Access
+    sources: Sources
+    pages: Pages = field(default_factory=Pages)
 
     def application(self) -> web.Application:
         """Give the application for the admin port."""
-        app = web.Application(middlewares=[self._guard])
-        app.router.add_get("/health/live", self._live)
-        app.router.add_get("/health/ready", self._ready)
-        app.router.add_get("/metrics", self._metrics)
+        app = web.Application(middlewares=[self._guard], client_max_size=BODY)
+        console = Console(self.sources, self.access, self.pages)
+        feed = Feed(self.sources.audit.source)
+        app.add_routes(
+            [
+                web.get("/health/live", self._live),
+                web.get("/health/ready", self._ready),
+                web.get("/metrics", self._metrics),
+                web.get("/audit/stream", Stream(feed, self.sources.audit.recent).answer, allow_head=False),
+                web.get("/static/{name}", self._asset),
+                *console.routes(),
+                *Deeds(console).routes(),
+            ]
+        )
+        app.on_response_prepare.append(_guarded_response)
+
+        async def end(_: web.Application) -> None:
+            await feed.close()
+
+        # Who watches is told before the server waits for its answers to end.
+        app.on_shutdown.append(end)
         return app
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        # A page in a browser can be made to talk to a loopback port under a name of its own (DNS rebinding).
-        if not self._knows_host(request.host):
+        if not self.access.knows_host(request.host):
             return _json(421, {"error": "this Host is not served here; see admin.hosts"})
-        if not request.path.startswith(HEALTH) and not self.loopback and self._operator(request) is None:
-            answer = _json(401, {"error": "send an operator's token as Authorization: Bearer"})
-            answer.headers["WWW-Authenticate"] = 'Bearer realm="pkb-gateway-admin"'
-            return answer
+        operator = self.access.operator(request)
+        if not self.access.may_look(request, operator):
+            return _sent_to_login(request)
+        if request.method == hdrs.METH_POST and not self.access.is_own(request):
+            return await self._error(request, web.HTTPForbidden(reason="the form is not one of this console's own"))
+        request[OPERATOR] = operator
         try:
-            response = await handler(request)
+            return await handler(request)
+        except web.HTTPRedirection:
+            raise
         except web.HTTPException as error:
-            response = _json(error.status, {"error": error.reason})
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        return response
+            return await self._error(request, error)
 
-    def _knows_host(self, host: str) -> bool:
-        name = host.rsplit(":", 1)[0].strip("[]").lower() if not _is_address(host) else host
-        return name in self.hosts or host.lower() in self.hosts
-
-    def _operator(self, request: web.Request) -> str | None:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        digest = hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
-        found = None
-        for known, name in self.operators.items():
-            if hmac.compare_digest(known, digest):
-                found = name
-        return found if scheme.lower() == "bearer" else None
+    async def _error(self, request: web.Request, error: web.HTTPException) -> web.StreamResponse:
+        """Tell an error as JSON, or to a browser as a page."""
+        if not _is_browser(request):
+            answer = _json(error.status, {"error": error.reason})
+        else:
+            console = Console(self.sources, self.access, self.pages)
+            answer = await console.show(request, "error.html", {"reason": error.reason}, error.status)
+        if (allow := error.headers.get(hdrs.ALLOW)) is not None:
+            answer.headers[hdrs.ALLOW] = allow
+        return answer
 
     async def _live(self, _: web.Request) -> web.Response:
         return _json(200, {"status": "live"})
@@ -93,14 +115,30 @@ class Admin:
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=self.metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
+    async def _asset(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if name not in ASSETS:
+            raise web.HTTPNotFound
+        return web.Response(body=asset(name), content_type=ASSETS[name], charset="utf-8")
+
+
+async def _guarded_response(_: web.Request, response: web.StreamResponse) -> None:
+    for name, value in HEADERS.items():
+        response.headers[name] = value
+
+
+def _sent_to_login(request: web.Request) -> web.Response:
+    if request.method in {hdrs.METH_GET, hdrs.METH_HEAD} and _is_browser(request):
+        going_to = urlencode({"next": request.path_qs})
+        return web.Response(status=303, headers={hdrs.LOCATION: f"{LOGIN}?{going_to}"})
+    answer = _json(401, {"error": "send an operator's token as Authorization: Bearer"})
+    answer.headers[hdrs.WWW_AUTHENTICATE] = 'Bearer realm="pkb-gateway-admin"'
+    return answer
+
+
+def _is_browser(request: web.Request) -> bool:
+    return "text/html" in request.headers.get(hdrs.ACCEPT, "")
+
 
 def _json(status: int, body: Mapping[str, object]) -> web.Response:
     return web.Response(status=status, body=json.dumps(body).encode(), content_type="application/json")
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

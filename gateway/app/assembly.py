@@ -15,23 +15,24 @@ from typing import Any, Final
 
 import structlog
 from aiohttp import web
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway import RELEASED, __version__
 from gateway.admin.metrics import Metrics
-from gateway.admin.server import Admin, Readiness
+from gateway.admin.ring import Ring
+from gateway.admin.server import Readiness
+from gateway.admin.sources import Sources
 from gateway.app.background import run_beside
 from gateway.app.blocks import Blocks, follow_blocks
 from gateway.app.certificate import Certificate, open_certificate
+from gateway.app.console import admin_side, console_sources
 from gateway.app.grants import Registry, utc_now, watch_grants
-from gateway.app.keys import Keys, foreign_issuers, open_keys
+from gateway.app.keys import Keys, foreign_issuers, open_keys, read_audit_key
 from gateway.app.noting import NotingLedger
 from gateway.app.ports import Handover, adopt, bind, tell_supervisor
 from gateway.app.pseudonyms import pseudonym_keys
 from gateway.app.readings import gauges
 from gateway.app.upstreams import open_upstreams
 from gateway.app.writing import WriteSide, write_side
-from gateway.configuration.addresses import is_loopback
 from gateway.configuration.reload import GrantsWatcher
 from gateway.configuration.settings import Settings
 from gateway.domain.codes import Code
@@ -44,10 +45,6 @@ from gateway.partner.callers import Callers, networks
 from gateway.partner.cursors import Cursors
 from gateway.partner.desk import Desk, EdgeLimits
 from gateway.partner.documents import Documents
-from gateway.partner.keys import (
-    SigningKeyProblem,
-    read_signing_keys,
-)
 from gateway.partner.protocol import HttpEdge, HttpLimits, partner_runner
 from gateway.partner.routes import Api, Seen
 from gateway.partner.tls import secure_site
@@ -56,11 +53,10 @@ from gateway.pkb.upstreams import Upstreams
 from gateway.storage.blocks import Blocks as KeptBlocks
 from gateway.storage.chain_tails import ChainFolder
 from gateway.storage.journal import Journal, JournalSettings
-from gateway.storage.journal_chain import ChainSettings, Signer
+from gateway.storage.journal_chain import ChainSettings
 from gateway.storage.shared_rates import Buckets
 from gateway.storage.store import Store, open_store
 
-LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 SHUTDOWN: Final = 60.0
 """Seconds that requests under way have to end in after SIGTERM."""
 
@@ -79,17 +75,6 @@ _log = structlog.get_logger("pkb_gateway")
 def new_id() -> str:
     """Make a fresh UUID."""
     return str(uuid.uuid4())
-
-
-def read_audit_key(pem: str) -> Signer:
-    """Read the Ed25519 key that signs checkpoints. Raises ValueError."""
-    try:
-        key = read_signing_keys(pem).first
-    except SigningKeyProblem as problem:
-        raise ValueError(f"audit.signing_key: {problem}") from problem
-    if not isinstance(key.private, Ed25519PrivateKey):
-        raise ValueError("audit.signing_key: an Ed25519 key is needed")  # noqa: TRY004 - a wrong file, not a bug
-    return Signer(key.kid, key.private)
 
 
 @dataclass(slots=True)
@@ -154,8 +139,10 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         # Read before the ports open, so that a restart lets nobody in.
         blocks = await follow_blocks(KeptBlocks(store.database).blocks, stack)
         registry = Registry(watcher, keys.urls, settings.public_url, blocks)
+        ring = Ring(utc_now)
+        heard = (metrics.exchanged, ring)
         upstreams = await open_upstreams(
-            settings, registry, metrics.alarm, (metrics.exchanged,), lambda: metrics.shed("per-customer"), stack
+            settings, registry, metrics.alarm, heard, lambda: metrics.shed("per-customer"), stack
         )
         gateway = _assemble(settings, registry, keys, journal, store, upstreams, metrics)
         gateway.certificate = await open_certificate(settings.listen.tls, utc_now, metrics.alarm, stack)
@@ -164,7 +151,8 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         run_beside(watcher.run(), stack)
         # Once more when the ports are closed: a request whose body came late may have begun a write meanwhile.
         stack.push_async_callback(gateway.drain)
-        await _open_ports(settings, gateway, metrics, stack)
+        sources = console_sources(settings, registry, upstreams, journal, store, ring)
+        await _open_ports(settings, gateway, metrics, sources, stack)
         stack.push_async_callback(gateway.drain)
         yield gateway
 
@@ -272,7 +260,9 @@ def _rates(store: Store) -> RateLimits:
     return SharedRates(Buckets(store.database), own) if store.database.name == "postgresql" else own
 
 
-async def _open_ports(settings: Settings, gateway: Gateway, metrics: Metrics, stack: AsyncExitStack) -> None:
+async def _open_ports(
+    settings: Settings, gateway: Gateway, metrics: Metrics, sources: Sources, stack: AsyncExitStack
+) -> None:
     app = web.Application(client_max_size=settings.limits.body)
     app.router.add_route("*", "/{path:.*}", gateway.api.handle)
 
@@ -289,11 +279,7 @@ async def _open_ports(settings: Settings, gateway: Gateway, metrics: Metrics, st
 
     metrics.read(gauges(gateway))
     run_beside(metrics.keep_current(), stack)
-    operators = {operator.token_sha256: operator.name for operator in admin.operators}
-    loopback = is_loopback(admin.host)
-    # A name of this machine's own is never one that a foreign page was served under.
-    hosts = frozenset({*LOOPBACK, admin.host, *(host.lower() for host in admin.hosts)})
-    side = Admin(gateway.readiness, metrics.text, hosts, loopback, operators)
+    side = admin_side(settings, gateway.readiness, metrics.text, sources)
     runner = web.AppRunner(side.application(), access_log=None)
     gateway.admin_port = await _listen(runner, admin.host, admin.port, given.admin, stack)
 

@@ -1,14 +1,15 @@
 """Why would this request be refused? The decision on an appointment from a file, or read from PKB for the purpose."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from gateway.app.assembly import new_id, read_audit_key
 from gateway.app.bringing import Brought
 from gateway.app.grants import grants_reader, utc_now
+from gateway.app.keys import read_audit_key
 from gateway.app.pseudonyms import pseudonym_keys
 from gateway.app.upstreams import open_upstreams
 from gateway.configuration.grants import Grants
@@ -93,7 +94,7 @@ class Explaining:
         self, question: Question, policy: Policy, appointment: str, by: str, told: records.Record
     ) -> None:
         about = {
-            "request_id": new_id(),
+            "request_id": str(uuid.uuid4()),
             "partner": question.who.partner,
             "customer": question.who.customer,
             "grants_digest": policy.digest,

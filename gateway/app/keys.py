@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Final
 
 import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway import __version__
 from gateway.app.background import run_beside
@@ -20,6 +21,7 @@ from gateway.partner.key_servers import KeyClient
 from gateway.partner.keys import SigningKeyProblem, SigningKeys, read_signing_keys
 from gateway.partner.remote_keys import KeyUrls, RemoteKeys, Room
 from gateway.partner.signing_ring import SigningRing
+from gateway.storage.journal_chain import Signer
 
 LOOK_EVERY: Final = 0.2
 """Seconds between two looks at the file of signing keys, and at which URLs the grants in force name."""
@@ -34,6 +36,17 @@ TRY_AGAIN: Final = 5.0
 """Seconds after which a refused file is read again: what it lacked may have been a right, not a change."""
 
 _log = structlog.get_logger("pkb_gateway")
+
+
+def read_audit_key(pem: str) -> Signer:
+    """Read the Ed25519 key that signs checkpoints. Raises ValueError."""
+    try:
+        key = read_signing_keys(pem).first
+    except SigningKeyProblem as problem:
+        raise ValueError(f"audit.signing_key: {problem}") from problem
+    if not isinstance(key.private, Ed25519PrivateKey):
+        raise ValueError("audit.signing_key: an Ed25519 key is needed")  # noqa: TRY004 - a wrong file, not a bug
+    return Signer(key.kid, key.private)
 
 
 @dataclass(slots=True)

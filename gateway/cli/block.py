@@ -17,8 +17,8 @@ from typing import Final, TypeVar
 
 import click
 
-from gateway.app.assembly import read_audit_key
 from gateway.app.blocks import NotDone, Wish, lift, put
+from gateway.app.keys import read_audit_key
 from gateway.cli import tables
 from gateway.configuration import words
 from gateway.configuration.document import read_document

@@ -3,27 +3,26 @@
 import asyncio
 import os
 import sys
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import click
 import structlog
 
+from gateway.app.asking import AskedInWords, NotUnderstood, Words
 from gateway.app.bringing import Unusable, bring, placer_id_system, read_file
-from gateway.app.explaining import Explained, Question, explain, explaining
+from gateway.app.explaining import Explained, explain, explaining
 from gateway.app.grants import read_policy
 from gateway.cli import tables
 from gateway.configuration.problems import ConfigurationRefused
 from gateway.configuration.settings import Settings
 from gateway.configuration.settings_file import load_settings
 from gateway.configuration.settings_words import INSECURE_FLAGS
-from gateway.domain.appointment import CANCEL_REASON_SYSTEM, Cancel, Change, Command, Instant, PatientClaim, Read
+from gateway.domain.appointment import Cancel, Read
 from gateway.domain.codes import CATALOGUE
 from gateway.domain.decision import Permit, Refusal
-from gateway.domain.grant import Coding, Operation, Policy
+from gateway.domain.grant import Operation
 from gateway.domain.rules import Claimant
 from gateway.flow import records
 from gateway.flow.ports import JournalUnavailable, StateUnavailable, UpstreamFault
@@ -45,46 +44,6 @@ class QuestionVerb(click.Command):
             return super().make_context(*args, **kwargs)
         except click.UsageError as error:
             raise _Misunderstood(error.message, error.ctx) from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """What the command line says of the command itself."""
-
-    reason: str | None
-    start: str | None
-    end: str | None
-    comment: str | None
-    location: str | None
-    management_url: str | None
-    patient: str | None
-    birth_date: str | None
-
-    @property
-    def claim(self) -> PatientClaim:
-        born = None if self.birth_date is None else tables.read_day(self.birth_date)
-        return PatientClaim(self.patient, born)
-
-    def command(self, operation: Operation, zone: ZoneInfo) -> Command:
-        """Make the command they tell."""
-        changes = (self.start, self.end, self.location, self.management_url)
-        match operation:
-            case Operation.CANCEL if any(each is not None for each in changes):
-                raise click.ClickException("a cancel has no --start, --end, --location or --management-url")
-            case Operation.CANCEL:
-                codings = () if self.reason is None else (Coding(CANCEL_REASON_SYSTEM, self.reason),)
-                return Cancel(codings, comment=self.comment, claim=self.claim)
-            case Operation.CHANGE if self.reason is None:
-                start, end = (None if each is None else _instant(each, zone) for each in (self.start, self.end))
-                return Change(start, end, self.comment, self.location, self.management_url, self.claim)
-            case Operation.READ if self == _Words(*[None] * 8):
-                return Read()
-        raise click.ClickException(f"some of these options are not for {operation}")
-
-
-def _instant(text: str, zone: ZoneInfo) -> Instant:
-    at = tables.read_time(text, zone)
-    return Instant(at, at.isoformat())
 
 
 @click.command("explain", cls=QuestionVerb)
@@ -123,7 +82,7 @@ def explain_command(  # one argument for each option is click's way
     """Tell the decision and every check. Status 0: permitted; 2: refused; 1: could not be told."""
     if (appointment is None) == (id_ is None) or (id_ is None) != (by is None):
         raise click.ClickException("give either --appointment FILE, or --id ID with --by NAME")
-    asked = _Asked(Claimant(partner, customer), Operation(operation), at, if_match, _Words(**words))
+    asked = AskedInWords(Claimant(partner, customer), Operation(operation), Words(**words), at, if_match)
     if appointment is not None:
         explained = _from_file(asked, appointment, config)
     else:
@@ -135,24 +94,7 @@ def explain_command(  # one argument for each option is click's way
         raise click.exceptions.Exit(REFUSED)
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """The question as it was typed; times without an offset wait for the customer's zone."""
-
-    who: Claimant
-    operation: Operation
-    at: str | None
-    version: str | None
-    words: _Words
-
-    def question(self, policy: Policy) -> Question:
-        known = policy.customers.get(self.who.customer)
-        zone = known.time_zone if known else ZoneInfo("Europe/London")
-        at = None if self.at is None else tables.read_time(self.at, zone)
-        return Question(self.who, self.words.command(self.operation, zone), at, self.version)
-
-
-def _from_file(asked: _Asked, file: Path, config: Path) -> Explained:
+def _from_file(asked: AskedInWords, file: Path, config: Path) -> Explained:
     settings = tables.settings_without_secrets(config)
     try:
         policy = read_policy(settings)
@@ -165,10 +107,12 @@ def _from_file(asked: _Asked, file: Path, config: Path) -> Explained:
         raise tables.refuse(refused.problems) from refused
     except Unusable as error:
         raise click.ClickException(f"{file}: {error}") from error
+    except NotUnderstood as error:
+        raise click.ClickException(str(error)) from error
     return explain(question, policy, brought, datetime.now(UTC))
 
 
-def _live(asked: _Asked, id_: str, by: str, config: Path) -> Explained:
+def _live(asked: AskedInWords, id_: str, by: str, config: Path) -> Explained:
     # Standard output is the answer's.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
@@ -183,6 +127,8 @@ def _live(asked: _Asked, id_: str, by: str, config: Path) -> Explained:
         return asyncio.run(ask())
     except ConfigurationRefused as refused:
         raise tables.refuse(refused.problems) from refused
+    except NotUnderstood as error:
+        raise click.ClickException(str(error)) from error
     except UpstreamFault as fault:
         raise click.ClickException(f"PKB could not be read ({fault.code}): {fault.reason}") from fault
     except (JournalUnavailable, StateUnavailable, OSError, ValueError) as error:

@@ -176,6 +176,9 @@ The sandbox is up. Try, in another terminal:
 
   # who may do what: edit {files.grants}; it is in force within a second
 
+  console: {told["admin_url"]}/    who may do what, live decisions, and why a request was refused
+  Looking needs no login here. To explain, resolve or block, log in with: cat {files.operator_token}
+
   log: {files.directory / "gateway.log"}
   health: {told["admin_url"]}/health/ready    metrics: {told["admin_url"]}/metrics
 Stop with Ctrl-C.

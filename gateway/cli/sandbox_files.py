@@ -1,5 +1,6 @@
 """The files of a sandbox: keys, secrets, both TOML files, and sandbox.json for those who drive it."""
 
+import hashlib
 import json
 import secrets
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ TOKEN_LIFETIME: Final = 3600
 """Seconds an access token in sandbox.json is good for."""
 
 SCOPE: Final = "system/Appointment.rus"
+OPERATOR: Final = "sandbox"
+"""The name under which things done in the console of a sandbox go on record."""
 PARTNERS: Final = {
     "swiftbook": ("SwiftBook Ltd", "ES384"),
     "cardiolink": ("CardioLink Ltd", "RS384"),
@@ -70,6 +73,11 @@ class SandboxFiles:
         return self.directory / "audit"
 
     @property
+    def operator_token(self) -> Path:
+        """What the operator of the sandbox logs in with."""
+        return self.directory / "keys" / "operator.token"
+
+    @property
     def description(self) -> Path:
         """What scripts and tests read."""
         return self.directory / "sandbox.json"
@@ -84,6 +92,7 @@ class SandboxFiles:
         keys = self.directory / "keys"
         keys.mkdir(parents=True, exist_ok=True, mode=0o700)
         _write_once(keys / "pseudonym.key", secrets.token_urlsafe(32))
+        _write_once(self.operator_token, secrets.token_urlsafe(32))
         hl7 = simulator.hl7_credentials["swiftbook"]
         for name, secret in {
             "pkb-client-secret": GATEWAY.client_secret,
@@ -102,7 +111,8 @@ class SandboxFiles:
             (keys / f"{partner}.jwks.json").write_text(json.dumps({"keys": [jwk]}, indent=1), encoding="ascii")
         audit_jwks = read_signing_keys((keys / "audit.pem").read_text(encoding="ascii")).public_jwks()
         (keys / "audit.jwks.json").write_text(json.dumps(audit_jwks, indent=1), encoding="ascii")
-        self.config.write_text(_gateway_toml(ports, simulator), encoding="utf-8")
+        digest = hashlib.sha256(self.operator_token.read_bytes()).hexdigest()
+        self.config.write_text(_gateway_toml(ports, simulator, digest), encoding="utf-8")
         self.grants.write_text(_grants_toml(now.date(), list(simulator.customers.values())), encoding="utf-8")
 
     def describe(self, ports: Ports, simulator: Simulator, now: datetime) -> Mapping[str, Any]:
@@ -127,6 +137,8 @@ class SandboxFiles:
             "config_file": str(self.config),
             "grants_file": str(self.grants),
             "audit_directory": str(self.audit),
+            "operator": OPERATOR,
+            "operator_token_file": str(self.operator_token),
             "partners": partners,
             "customers": {
                 customer.id: {"kind": customer.kind, "route": _route(customer)}
@@ -171,13 +183,14 @@ def _pem(algorithm: str) -> str:
     return text.decode("ascii")
 
 
-def _gateway_toml(ports: Ports, simulator: Simulator) -> str:
+def _gateway_toml(ports: Ports, simulator: Simulator, operator: str) -> str:
+    operators = f'[{{ name = "{OPERATOR}", token_sha256 = "{operator}" }}]'
     return f"""# The settings of a sandbox: everything on this machine, every secret in a file beside it.
 public_url = "{ports.gateway_url}"
 grants = "grants.toml"
 state = {{ url = "sqlite:///state.db", keep = "30d" }}
 listen = {{ host = "127.0.0.1", port = {ports.partner} }}
-admin = {{ host = "127.0.0.1", port = {ports.admin} }}
+admin = {{ host = "127.0.0.1", port = {ports.admin}, operators = {operators} }}
 
 [audit]
 directory = "audit"

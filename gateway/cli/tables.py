@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gateway.app import asking
 from gateway.configuration.problems import ConfigurationRefused, Problem
 from gateway.configuration.settings import Settings
 from gateway.configuration.settings_file import load_settings
@@ -75,12 +76,11 @@ def settings_without_secrets(config: Path) -> Settings:
 
 
 def read_time(text: str, zone: ZoneInfo) -> datetime:
-    """Read a date or a time; without an offset it is in `zone`. Raises click's BadParameter."""
+    """Read a date or a time; without an offset it is in `zone`. Raises click's ClickException."""
     try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise click.ClickException(f"{text!a} is no date or time such as 2026-01-31 or 2026-01-31T09:00:00Z") from error
-    return at if at.tzinfo else at.replace(tzinfo=zone)
+        return asking.read_time(text, zone)
+    except asking.NotUnderstood as error:
+        raise click.ClickException(str(error)) from error
 
 
 def tell_time(at: datetime, zone: ZoneInfo) -> str:
@@ -100,11 +100,3 @@ def read_name(name: str) -> str:
     if not person or len(person) > NAME_LENGTH or not person.isprintable():
         raise click.ClickException(f"--by: give a name of 1 to {NAME_LENGTH} printable characters")
     return person
-
-
-def read_day(text: str) -> date:
-    """Read a date."""
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise click.ClickException(f"{text!a} is no date such as 1980-02-29") from error

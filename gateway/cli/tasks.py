@@ -1,19 +1,17 @@
 """`tasks`: writes whose outcome is not known yet, for a person to see and to end."""
 
 import asyncio
-import contextlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, cast, get_args
 
 import click
 
-from gateway.app.assembly import read_audit_key
+from gateway.app.keys import read_audit_key
+from gateway.app.visiting import Visit
 from gateway.cli import tables
 from gateway.configuration.problems import ConfigurationRefused
 from gateway.configuration.secret import Reading, read_secret
@@ -22,16 +20,10 @@ from gateway.configuration.settings_file import load_settings
 from gateway.configuration.settings_words import INSECURE_FLAGS, state_url
 from gateway.flow.ports import JournalUnavailable, StateUnavailable
 from gateway.flow.store import Filed
-from gateway.flow.tasks import Task
-from gateway.storage.chain_tails import ChainFolder
-from gateway.storage.journal import Journal, JournalSettings
-from gateway.storage.journal_chain import ChainSettings, Signer
-from gateway.storage.resolution import NotResolved, Resolution, Resolver, Word
+from gateway.storage.journal_chain import Signer
+from gateway.storage.resolution import NotResolved, Resolution, Word
 from gateway.storage.sqlite import SCHEME, path_of
-from gateway.storage.store import Store, visit_store
 
-VISITOR: Final = "a person's"
-"""Who looks into the store without being one of its nodes."""
 COLUMNS: Final = ("id", "partner", "customer", "appointment", "operation", "status", "outcome", "age", "requested")
 
 
@@ -48,7 +40,7 @@ def list_command(config: Path, *, as_json: bool, ended: bool) -> None:
     """List the writes that are still open, the oldest first."""
     settings = _settings(config)
     try:
-        kept = asyncio.run(_kept(_Place(settings, _state(settings, config), None), ended=ended))
+        kept = asyncio.run(_visit(settings, _state(settings, config), None).writes(ended=ended))
     except StateUnavailable as error:
         raise click.ClickException(str(error)) from error
     now = datetime.now(UTC)
@@ -77,10 +69,10 @@ def resolve_command(task: str, outcome: str, by: str, config: Path) -> None:
         raise click.ClickException(f"--outcome: {' or '.join(get_args(Word))}")
     name = tables.read_name(by)
     settings = _settings(config)
-    place = _Place(settings, _state(settings, config), _signer(settings, config))
+    visit = _visit(settings, _state(settings, config), _signer(settings, config))
     wish = Resolution(task, cast("Word", outcome), name, datetime.now(UTC))
     try:
-        ended = asyncio.run(_resolve(wish, place))
+        ended = asyncio.run(visit.resolve(wish))
     except NotResolved as error:
         raise click.ClickException(str(error)) from error
     except (JournalUnavailable, StateUnavailable, OSError) as error:
@@ -88,42 +80,8 @@ def resolve_command(task: str, outcome: str, by: str, config: Path) -> None:
     click.echo(f"Task {ended.id} of {ended.partner} at {ended.customer} has ended: {ended.outcome}, said {name}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a gateway keeps its writes and their records."""
-
-    settings: Settings
-    state: str
-    signer: Signer | None
-
-    @contextlib.asynccontextmanager
-    async def store(self) -> AsyncIterator[Store]:
-        """Open the request store, as a visitor."""
-        store = await visit_store(self.state, VISITOR, self.settings.state.keep)
-        try:
-            yield store
-        finally:
-            await store.close()
-
-    @contextlib.asynccontextmanager
-    async def journal(self) -> AsyncIterator[Journal]:
-        """Open a chain of its own."""
-        audit = JournalSettings(ChainSettings(self.settings.audit.directory), reserve=self.settings.audit.reserve)
-        journal = await Journal.open(audit, clock=lambda: datetime.now(UTC), signer=self.signer)
-        try:
-            yield journal
-        finally:
-            await journal.close()
-
-
-async def _kept(place: _Place, *, ended: bool) -> Sequence[Filed]:
-    async with place.store() as store:
-        return await (store.all_writes() if ended else store.open_writes())
-
-
-async def _resolve(wish: Resolution, place: _Place) -> Task:
-    async with place.store() as store:
-        return await Resolver(store, ChainFolder(place.settings.audit.directory), place.journal).resolve(wish)
+def _visit(settings: Settings, state: str, signer: Signer | None) -> Visit:
+    return Visit(state, settings.state.keep, settings.audit.directory, settings.audit.reserve, signer)
 
 
 def _settings(config: Path) -> Settings:

@@ -1,16 +1,13 @@
 """The admin side: who may ask what, under which name."""
 
-import hashlib
-
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from gateway.admin.metrics import Metrics
-from gateway.admin.server import Admin, Readiness
+from gateway.admin.server import Readiness
+from tests.edges.console_desk import TOKEN, Desk
 from tests.edges.still_gauges import still
 
-TOKEN = "an operator's token"
-DIGEST = hashlib.sha256(TOKEN.encode()).hexdigest()
 GOOD = Readiness({"audit": True, "state": True})
 RED = Readiness({"audit": False, "state": True})
 SHAKY = Readiness({"audit": True, "state": True}, degraded=("grants",))
@@ -27,15 +24,14 @@ async def asked(
 ) -> tuple[int, str, dict[str, str]]:
     """Ask an admin side that knows one operator and, besides the loopback, the name ops.example."""
 
-    async def ready() -> Readiness:
-        return readiness
-
-    hosts = frozenset({"127.0.0.1", "localhost", "::1", "ops.example"})
-    side = Admin(ready, lambda: b"metrics", hosts, loopback, {DIGEST: "ops"})
+    desk = Desk(readiness=readiness, loopback=loopback)
     headers = {} if host is None else {"Host": host}
     if token is not None:
         headers["Authorization"] = f"{scheme} {token}"
-    async with TestClient(TestServer(side.application())) as client, client.get(path, headers=headers) as response:
+    async with (
+        TestClient(TestServer(desk.admin().application())) as client,
+        client.get(path, headers=headers) as response,
+    ):
         return response.status, await response.text(), dict(response.headers)
 
 

@@ -23,6 +23,7 @@ from gateway.domain.decision import Facts
 from gateway.domain.hl7_limits import Unsayable
 from gateway.flow.records import Upstream
 from gateway.storage.journal_records import EXTRAS, FIELDS
+from tests.edges.console_desk import Desk
 from tests.edges.still_gauges import every_metric
 from tests.journeys.processes import Sandbox, sandbox_process
 
@@ -262,3 +263,15 @@ def test_what_a_document_tells_to_type_works(sandbox: Sandbox, name: str, seen: 
     ran = typed(name, sandbox)
     assert ran.returncode == 0, ran.stderr
     assert [words for words in seen if words not in ran.stdout] == []
+
+
+def pages_of_the_console() -> list[str]:
+    """The paths of the admin side that can be asked for by themselves."""
+    found = {resource.canonical for resource in Desk().admin().application().router.resources()}
+    return sorted(path for path in found if "{" not in path)
+
+
+@pytest.mark.parametrize("path", pages_of_the_console())
+def test_every_path_of_the_admin_side_is_explained(path: str) -> None:
+    section = read("docs/operations.md").partition("## Admin side")[2].partition("## Metrics")[0]
+    assert path in {"/login", "/logout"} or f"`{path}`" in section or f"`GET {path}`" in section
