@@ -178,7 +178,17 @@ async def test_a_gateway_that_is_killed_is_started_again_with_a_chain_that_names
 
 
 SANDBOX = {
-    *("gateway_url", "admin_url", "pkb_url", "pkb_control_url", "config_file", "grants_file", "audit_directory"),
+    *(
+        "gateway_url",
+        "admin_url",
+        "operator",
+        "operator_token_file",
+        "pkb_url",
+        "pkb_control_url",
+        "config_file",
+        "grants_file",
+        "audit_directory",
+    ),
     *("partners", "customers", "appointments"),
 }
 APPOINTMENT = {
