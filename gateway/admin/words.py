@@ -141,6 +141,7 @@ RULES: Final[Mapping[str, RuleWords]] = MappingProxyType(
         "token-claims": RuleWords("", "A claim in the token is not of the right kind."),
         "token-partner": RuleWords("", "The token speaks for no partner of the grants file."),
         "token-replayed": RuleWords("", "This assertion was used before; each is good once."),
+        "query-parameters": RuleWords("", "The token request has parameters in its address; they belong in the form."),
         "not-a-form": RuleWords("", "The token request is no form."),
         "parameter-repeated": RuleWords("", "A parameter of the token request came twice."),
         "grant-type-missing": RuleWords("", "The token request has no grant_type."),
