@@ -20,10 +20,10 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run serve test check faults lock mutation load neighbour overload soak bench schemas docs site sbom clean
+.PHONY: help run serve test check faults lock mutation load neighbour overload soak bench audit-bench schemas docs site sbom clean
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: $(READY) ## the sandbox and its tour; stays up for trying by hand, unless CI=true
 	$(BIN)/pkb-gateway sandbox --tour $(if $(filter true,$(CI)),--port 0 --admin-port 0 --pkb-port 0,--stay)
@@ -74,6 +74,9 @@ overload: $(TOOLS) ## three times what the gateway can do, for a minute
 
 bench: $(TOOLS) ## how fast, next to others that do the same work, a quarter of an hour; make bench BENCH=--quick for less
 	$(BIN)/python -m bench.speed $(BENCH)
+
+audit-bench: $(TOOLS) ## a million audit records: how fast they are verified and decided again
+	$(BIN)/python -m bench.audit
 
 soak: $(TOOLS) ## ten minutes of traffic while grants, keys and PKB's health change
 	$(BIN)/python -m bench.soak

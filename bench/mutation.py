@@ -31,10 +31,13 @@ MODULES = (
     "hl7_limits",
     "pseudonym",
     "chain",
+    "chain_check",
+    "removal",
     "strict_json",
 )
-ALONE = frozenset({"pseudonym", "chain", "strict_json"})
+ALONE = frozenset({"pseudonym", "chain", "chain_check", "removal", "strict_json"})
 """Modules that the decision does not know; their mutants meet their own tests only."""
+TESTED_WITH = {"chain_check": "chain"}
 TABLES = (
     "rules_reach",
     "rules_command",
@@ -180,7 +183,11 @@ def noticed(tree: Path, mutant: Mutant | None) -> bool:
     if path and mutant:
         path.write_text(mutant.source, encoding="utf-8")
     nearest = sorted(TABLES, key=lambda name: not (mutant and name.startswith(mutant.module)))
-    names = (mutant.module,) if mutant and mutant.module in ALONE else (*nearest, "rules_properties")
+    names = (
+        (TESTED_WITH.get(mutant.module, mutant.module),)
+        if mutant and mutant.module in ALONE
+        else (*nearest, "rules_properties")
+    )
     files = [f"tests/domain/test_{name}.py" for name in names]
     command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files]
     plugins = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(tree)}

@@ -56,7 +56,7 @@ def main() -> None:
                 file.write(json.dumps(record(n), separators=(",", ":")) + "\n")
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         began, busy = time.perf_counter(), time.process_time()
-        tally = replay_files([audit], policy, lambda *_: None)
+        tally = replay_files([audit], policy, lambda _: None, processes=1)
         seconds, busy = time.perf_counter() - began, time.process_time() - busy
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     rate = tally.requests / seconds

@@ -21,7 +21,6 @@ from gateway.domain.grant import Rate
 
 FOLDER: Final = Path(__file__).resolve().parent
 NOTICE: Final = "<!-- Written by docs/generate.py; run `make docs` instead of editing. -->\n"
-NOT_YET: Final = "Read and checked; without effect in this version."
 NEVER_SENT: Final[frozenset[Code]] = frozenset()
 """Codes that no request can get in this version."""
 
@@ -115,7 +114,10 @@ MEANINGS: Final[dict[str, str]] = {
     "audit.unauthenticated.client": "The same for one caller's address.",
     "audit.reserve": "Disk space kept for the outcomes of writes under way. When no more than this is free, requests "
     "are refused with `audit-unavailable`.",
-    "audit.keep": f"How long audit files are to be kept. {NOT_YET} The gateway never deletes one.",
+    "audit.keep": "How long audit files are kept; at least 30d. What is older is removed in whole files that nobody "
+    "writes, each [on record](audit.md#how-long-records-are-kept) before it goes.",
+    "audit.checkpoints": "A file that every checkpoint is appended to as well, in a place that the gateway's machine "
+    "cannot take back; its folder must be there. See [audit.md](audit.md#checkpoints-in-a-second-place).",
     "audit.stdout": "Also write every record to standard output.",
     "limits.body": "Largest request body.",
     "limits.deadline": "Time for one request: the body must have come by then, and PKB must have answered.",

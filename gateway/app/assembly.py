@@ -21,12 +21,13 @@ from gateway.admin.metrics import Metrics
 from gateway.admin.ring import Ring
 from gateway.admin.server import Readiness
 from gateway.admin.sources import Sources
+from gateway.app.audit import Audit, open_audit
 from gateway.app.background import run_beside
 from gateway.app.blocks import Blocks, follow_blocks
 from gateway.app.certificate import Certificate, open_certificate
 from gateway.app.console import admin_side, console_sources
 from gateway.app.grants import Registry, utc_now, watch_grants
-from gateway.app.keys import Keys, foreign_issuers, open_keys, read_audit_key
+from gateway.app.keys import Keys, foreign_issuers, open_keys
 from gateway.app.noting import NotingLedger
 from gateway.app.ports import Handover, adopt, bind, tell_supervisor
 from gateway.app.pseudonyms import pseudonym_keys
@@ -52,8 +53,7 @@ from gateway.partner.token_endpoint import TokenEndpoint
 from gateway.pkb.upstreams import Upstreams
 from gateway.storage.blocks import Blocks as KeptBlocks
 from gateway.storage.chain_tails import ChainFolder
-from gateway.storage.journal import Journal, JournalSettings
-from gateway.storage.journal_chain import ChainSettings
+from gateway.storage.journal import Journal
 from gateway.storage.shared_rates import Buckets
 from gateway.storage.store import Store, open_store
 
@@ -62,9 +62,6 @@ SHUTDOWN: Final = 60.0
 
 BACKLOG: Final = 1024
 """Connections that may wait to be accepted: a burst that finds no room there waits for a second and more."""
-
-DISK_SHARE: Final = 0.8
-"""The part of a request's deadline that a record may wait for the disk."""
 
 UNSAID: Final = frozenset({Code.OVERLOADED, Code.MALFORMED_REQUEST, Code.INTERNAL})
 """Answers without a line of their own: two of which there may be floods, and one of which a `fault` tells."""
@@ -89,6 +86,7 @@ class Gateway:
     keys: Keys
     blocks: Blocks
     upstreams: Upstreams
+    audit: Audit | None = None
     certificate: Certificate | None = None
     partner_port: int = 0
     admin_port: int = 0
@@ -98,7 +96,8 @@ class Gateway:
         """Name what asks for a look."""
         grants = ("grants",) if self.watcher.state.degraded else ()
         shown = self.certificate.degraded if self.certificate else ()
-        return (*grants, *self.keys.degraded, *shown)
+        copied = self.audit.degraded if self.audit else ()
+        return (*grants, *self.keys.degraded, *shown, *copied)
 
     async def readiness(self) -> Readiness:
         """Say whether new requests are welcome."""
@@ -131,7 +130,8 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
     """
     async with AsyncExitStack() as stack:
         metrics = Metrics()
-        journal = await _open_journal(settings, metrics, stack)
+        audit = await open_audit(settings, metrics, stack)
+        journal = audit.journal
         store = await open_store(settings.state.url.reveal(), journal.chain, settings.state.keep)
         stack.push_async_callback(store.close)
         watcher = await watch_grants(settings, journal, metrics)
@@ -145,50 +145,18 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
             settings, registry, metrics.alarm, heard, lambda: metrics.shed("per-customer"), stack
         )
         gateway = _assemble(settings, registry, keys, journal, store, upstreams, metrics)
+        gateway.audit = audit
         gateway.certificate = await open_certificate(settings.listen.tls, utc_now, metrics.alarm, stack)
         # What an earlier process left is taken up before anything new can touch its appointments.
         await gateway.write_side.begin(stack)
         run_beside(watcher.run(), stack)
+        run_beside(audit.keep(settings.audit.keep, metrics.alarm), stack)
         # Once more when the ports are closed: a request whose body came late may have begun a write meanwhile.
         stack.push_async_callback(gateway.drain)
         sources = console_sources(settings, registry, upstreams, journal, store, ring)
         await _open_ports(settings, gateway, metrics, sources, stack)
         stack.push_async_callback(gateway.drain)
         yield gateway
-
-
-async def _open_journal(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> Journal:
-    audit = settings.audit
-    signer = read_audit_key(audit.signing_key.reveal()) if audit.signing_key else None
-    journal = await Journal.open(
-        JournalSettings(
-            ChainSettings(audit.directory),
-            reserve=audit.reserve,
-            process=audit.unauthenticated.process,
-            client=audit.unauthenticated.client,
-            # Who waits for a slow disk is answered before the deadline.
-            wait=DISK_SHARE * settings.limits.deadline.total_seconds(),
-        ),
-        clock=utc_now,
-        signer=signer,
-        alarm=_tell_trouble,
-        listener=_to_stdout if audit.stdout else None,
-        watch=metrics.committed,
-    )
-    stack.push_async_callback(journal.close)
-    return journal
-
-
-def _tell_trouble(trouble: str | None) -> None:
-    if trouble is None:
-        _log.info("audit works again")
-    else:
-        _log.error("audit trouble", why=trouble)
-
-
-def _to_stdout(lines: tuple[bytes, ...]) -> None:
-    sys.stdout.buffer.writelines(lines)
-    sys.stdout.buffer.flush()
 
 
 def _assemble(

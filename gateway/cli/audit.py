@@ -9,13 +9,14 @@ import click
 
 from gateway.cli.audit_filter import Wanted, filter_options
 from gateway.cli.export import export_command
+from gateway.cli.progress import progress
 from gateway.cli.tables import echo_json
 from gateway.configuration.problems import ConfigurationRefused
 from gateway.configuration.settings_file import load_settings
 from gateway.configuration.settings_words import INSECURE_FLAGS
-from gateway.domain.chain import EXPLANATION, Bad, Sound
+from gateway.domain.chain_check import EXPLANATION, Bad, Sound
 from gateway.storage.following import follow, last_lines
-from gateway.storage.verification import Report, Unreadable, read_checkpoints, read_keys, verify
+from gateway.storage.verification import Report, Unreadable, audit_files, read_checkpoints, read_keys, verify
 
 _EXISTING = click.Path(path_type=Path)
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -37,7 +38,8 @@ def verify_command(paths: tuple[Path, ...], keys: Path | None, checkpoint: Path 
     try:
         known = None if keys is None else read_keys(keys)
         kept = None if checkpoint is None else read_checkpoints(checkpoint, known)
-        report = verify(paths, keys=known, checkpoints=kept, pause=time.sleep)
+        with progress("checking", audit_files(paths)) as advance:
+            report = verify(paths, keys=known, checkpoints=kept, pause=time.sleep, advance=advance)
     except Unreadable as error:
         raise click.ClickException(str(error)) from error
     if not report.chains:
@@ -60,7 +62,12 @@ def _as_json(report: Report, *, signatures: bool) -> dict[str, Any]:
         told: dict[str, Any] = {"chain": chain.chain, "good": isinstance(chain, Sound), "records": chain.records}
         match chain:
             case Sound():
-                told |= {"head": chain.head, "checkpoint": chain.checkpoint, "torn": chain.torn}
+                told |= {
+                    "head": chain.head,
+                    "checkpoint": chain.checkpoint,
+                    "torn": chain.torn,
+                    "removed": chain.removed,
+                }
             case Bad():
                 place = {"file": chain.file or None, "line": chain.line if chain.file else None, "seq": chain.seq}
                 found = {"what": chain.what.value, "explanation": EXPLANATION[chain.what], "found": chain.found or None}
@@ -82,6 +89,8 @@ def _sentence(chain: Sound | Bad, *, signatures: bool) -> str:
                 words += f", {'signed' if signatures else 'checkpoint'} up to seq {chain.checkpoint}"
             elif signatures:
                 words += ", never signed"
+            if chain.removed:
+                words += f", 1 to {chain.removed} removed after their time"
             return words + (f", a torn tail of {chain.torn} bytes that a later start names" if chain.torn else "")
         case Bad():
             place = f"{chain.file}:{chain.line}: " if chain.file else ""

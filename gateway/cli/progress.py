@@ -16,6 +16,13 @@ def progress(what: str, files: Sequence[Path]) -> Iterator[Callable[[int], None]
     with Progress(
         what, BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
         console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True,
+        # A bar that draws itself has a thread, and a process with threads must not fork.
+        auto_refresh=False,
     ) as bar:  # fmt: skip
         task = bar.add_task("", total=size)
-        yield lambda done: bar.advance(task, done)
+
+        def advance(done: int) -> None:
+            bar.advance(task, done)
+            bar.refresh()
+
+        yield advance

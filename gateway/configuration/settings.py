@@ -136,7 +136,9 @@ class AuditSettings:
     """None: no checkpoint is signed."""
     unauthenticated: UnauthenticatedSettings = UnauthenticatedSettings()
     reserve: Size = 64 * 1024**2
-    keep: Duration = timedelta(2920)
+    keep: Annotated[Duration, _bounded(timedelta(30), quantities.LONGEST, "must be at least 30d")] = timedelta(2920)
+    checkpoints: Location | None = None
+    """The file that every checkpoint is written to as well."""
     stdout: YesNo = False
 
     @property
@@ -145,7 +147,11 @@ class AuditSettings:
         return f"k{1 + max((int(old.id[1:]) for old in self.pseudonym_keys), default=0)}"
 
 
-def _distinct_keys(audit: AuditSettings) -> AuditSettings:
+def _sensible(audit: AuditSettings) -> AuditSettings:
+    if audit.checkpoints is not None and audit.signing_key is None:
+        raise ValueError("checkpoints are written where there is a signing_key only")
+    if audit.checkpoints is not None and audit.checkpoints.is_relative_to(audit.directory):
+        raise ValueError("checkpoints belong elsewhere than in the audit's own directory")
     ids = [old.id for old in audit.pseudonym_keys]
     if len(set(ids)) != len(ids):
         raise ValueError("two pseudonym_keys have the same id")
@@ -264,7 +270,7 @@ class Settings:
     state: StateSettings
     listen: ListenSettings = ListenSettings()
     admin: Annotated[AdminSettings, AfterValidator(_guarded)] = AdminSettings()
-    audit: Annotated[AuditSettings, AfterValidator(_distinct_keys)]
+    audit: Annotated[AuditSettings, AfterValidator(_sensible)]
     limits: LimitSettings = LimitSettings()
     tokens: TokenSettings
     routes: dict[Id, Annotated[RouteSettings, Field(discriminator="kind")]] = field(default_factory=dict)

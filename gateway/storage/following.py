@@ -33,7 +33,12 @@ def follow(path: Path, ends: Ends, pause: Callable[[float], None]) -> Iterator[b
 
 def _new_lines(path: Path, ends: Ends) -> Iterator[bytes]:
     for each in audit_files([path]):
-        with each.open("rb") as file:
+        try:
+            file = each.open("rb")
+        except FileNotFoundError:
+            # Removed just now, after its time.
+            continue
+        with file:
             file.seek(ends.setdefault(each, 0))
             while (line := file.readline(LINE_BYTES)).endswith(b"\n"):
                 ends[each] += len(line)

@@ -39,7 +39,7 @@ class Segment:
             os.fchmod(self._fd, 0o600)
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             unnamed.rename(self.path)
-            _sync_directory(directory)
+            sync_directory(directory)
         except OSError:
             os.close(self._fd)
             with contextlib.suppress(OSError):
@@ -110,7 +110,11 @@ def survey(directory: Path) -> tuple[list[Head], list[Torn]]:
     heads: dict[str, Head] = {}
     torn: list[Torn] = []
     for path in sorted(directory.glob(f"*{SUFFIX}")):
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            # Removed just now, after its time, by another process.
+            continue
         try:
             os.fsync(fd)
             alive = is_alive(fd)
@@ -149,6 +153,15 @@ def _end_of(fd: int, name: str) -> tuple[Head | None, Torn | None]:
     return head, Torn(name, whole, size - whole) if whole < size else None
 
 
+def last_record(fd: int) -> Record | None:
+    """Give the last record of a file that holds."""
+    for _, line in _lines_backwards(fd, os.fstat(fd).st_size):
+        record = open_line(line)
+        if isinstance(record, dict):
+            return record
+    return None
+
+
 def _head(record: Record) -> Head | None:
     match record:
         case {"chain": str(chain), "seq": int(seq), "hash": str(digest)}:
@@ -172,7 +185,8 @@ def _lines_backwards(fd: int, size: int) -> Iterator[tuple[int, bytes]]:
             held, start = os.pread(fd, start - begin, begin) + held, begin
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Make the names in a folder durable."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

@@ -23,6 +23,7 @@ FIELDS: Final = (
 EXTRAS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
         "checkpoint": frozenset({"signature", "kid"}),
+        "segments-removed": frozenset({"removed"}),
         "start": frozenset({"chains", "torn"}),
         "suppressed": frozenset({"counts"}),
     }

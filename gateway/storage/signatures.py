@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from gateway.domain.chain import SignatureCheck
+from gateway.domain.chain_check import SignatureCheck
 
 
 def signature_check(keys: Mapping[str, Ed25519PublicKey]) -> SignatureCheck:

@@ -11,12 +11,16 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from gateway.domain.chain import Link, Named, Stretch, follow, open_line
+from gateway.domain.chain import open_line
+from gateway.domain.chain_check import Link, Named, Stretch, follow
+from gateway.storage.audit_lines import Advance
+from gateway.storage.fast_lines import open_fast
 from gateway.storage.journal_records import LINE_BYTES
 from gateway.storage.signatures import signature_check
 
@@ -44,21 +48,27 @@ def processes_for(paths: Sequence[Path]) -> int:
     return 1 if threading.active_count() > 1 else len(os.sched_getaffinity(0))
 
 
-def follow_apart(parts: Sequence[Part], processes: int) -> list[Stretch | None]:
-    """Follow every file for itself; None for one that is not without fault, or that nobody could follow."""
+def follow_apart(parts: Sequence[Part], processes: int, advance: Advance = lambda _: None) -> list[Stretch | None]:
+    """Follow every file for itself; None for one that is not without fault, or that nobody could follow.
+
+    `advance` hears of the bytes of each file that is done.
+    """
     context = multiprocessing.get_context("fork")
+    found: list[Stretch | None] = []
     try:
         with ProcessPoolExecutor(processes, mp_context=context) as pool:
-            return list(pool.map(_stretch, parts))
+            for part, stretch in zip(parts, pool.map(_stretch, parts), strict=True):
+                found.append(stretch)
+                advance(part.path.stat().st_size if stretch else 0)
+        return found
     except BrokenProcessPool:
         return [None] * len(parts)
 
 
 def join(stretches: Sequence[Stretch | None]) -> list[Stretch] | None:
-    """Give the stretches if each begins where the one before ended, the first at the beginning of its chain."""
+    """Give the stretches if each begins where the one before ended, the first wherever it does."""
     good = [each for each in stretches if each is not None]
-    begins = [Link(), *(each.end for each in good)]
-    joins = len(good) == len(stretches) and all(each.begin == at for each, at in zip(good, begins, strict=False))
+    joins = len(good) == len(stretches) and all(before.end == each.begin for before, each in pairwise(good))
     # Half a line may be left by a dead writer at the end of its last file only.
     return good if joins and not any(each.torn for each in good[:-1]) else None
 
@@ -81,6 +91,7 @@ def _stretch(part: Part) -> Stretch | None:
                 named=part.named,
                 torn=part.torn,
                 signature_holds=None if keys is None else signature_check(keys),
+                opened=open_fast,
             )
     except OSError:
         return None

@@ -1,5 +1,6 @@
 """Reads audit files back: all chains of a folder, what they say of each other, and whether they hold."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,19 +9,11 @@ from typing import Any, BinaryIO, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from gateway.domain.chain import (
-    Bad,
-    Line,
-    Named,
-    Record,
-    Sound,
-    Stretch,
-    What,
-    checkpoint_message,
-    joined,
-    open_line,
-    verify_chain,
-)
+from gateway.domain.chain import Record, What, checkpoint_message, open_line
+from gateway.domain.chain_check import Bad, Line, Link, Named, Sound, Stretch, follow, joined
+from gateway.domain.removal import Removals, upheld
+from gateway.storage.audit_lines import Advance
+from gateway.storage.fast_lines import open_fast
 from gateway.storage.journal_files import SEGMENT_NAME, SUFFIX
 from gateway.storage.journal_records import LINE_BYTES
 from gateway.storage.signatures import from_base64url, signature_check
@@ -53,6 +46,8 @@ class _Segment:
     chain: str
     order: int
     """Among the files of its chain."""
+    begin: Link = Link()  # noqa: RUF009 - a frozen value
+    """Where its first record says that it begins, if that holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,51 +75,78 @@ def verify(
     checkpoints: Mapping[str, Sequence[Named]] | None = None,
     pause: Pause | None = None,
     processes: int | None = None,
+    advance: Advance = lambda _: None,
 ) -> Report:
     """Verify every chain in these files, in constant memory. Raises Unreadable.
 
     `checkpoints`: what is known from elsewhere to be in a chain. `pause` sleeps; without it a line that is
     being written while we read counts as torn. `processes`: how many may share the work; by default as many as
-    there are processors, once that is worth it.
+    there are processors, once that is worth it. `advance` hears how many bytes are done.
     """
     files = audit_files(paths)
     segments, sayings = _survey(files)
     for chain, named in (checkpoints or {}).items():
         sayings.named.setdefault(chain, []).extend(named)
     several = processes_for(files) if processes is None else processes
-    known = _in_several(segments, sayings, keys, several) if several > 1 else {}
+    reading = _Reading(segments, sayings, keys, pause, advance)
+    known = reading.apart(several) if several > 1 else {}
+    found = {chain: known.get(chain) or reading.in_order(chain) for chain in segments}
+    good = {chain: stretches for chain, stretches in found.items() if not isinstance(stretches, Bad)}
+    removals, unfounded = upheld(good, signed=keys is not None)
     chains: list[Sound | Bad] = []
-    for chain in sorted(segments.keys() | sayings.named.keys()):
+    for chain in sorted(segments.keys() | sayings.named.keys() | removals.of.keys()):
         named = sayings.named.get(chain, [])
         if chain not in segments:
-            chains.append(Bad(chain, 1, What.MISSING_CHAIN, "", 0, named[0].by))
+            chains.append(removals.whole(chain, named))
             continue
-        if chain in known:
-            chains.append(joined(chain, known[chain], named))
-            continue
-        lines = _lines(segments[chain], sayings.torn, pause)
-        holds = None if keys is None else signature_check(keys)
-        chains.append(verify_chain(chain, lines, named=named, torn=sayings.torn, signature_holds=holds))
+        stretches = found[chain]
+        if chain in unfounded or not (isinstance(stretches, list) or _may_begin_there(reading, chain, removals)):
+            stretches = reading.in_order(chain, Link())
+        chains.append(stretches if isinstance(stretches, Bad) else joined(chain, stretches, named))
     return Report(tuple(chains))
 
 
-def _in_several(
-    segments: Mapping[str, Sequence[_Segment]],
-    sayings: _Sayings,
-    keys: Mapping[str, Ed25519PublicKey] | None,
-    processes: int,
-) -> dict[str, list[Stretch]]:
-    """Give the stretches of the chains that are without fault; the others are still to be read in order."""
-    raw = None if keys is None else {kid: key.public_bytes_raw() for kid, key in keys.items()}
-    parts = [
-        Part(chain, segment.path, tuple(sayings.named.get(chain, ())), sayings.torn, raw)
-        for chain, several in segments.items()
-        for segment in several
-    ]
-    found: dict[str, list[Stretch | None]] = {}
-    for part, stretch in zip(parts, follow_apart(parts, processes), strict=True):
-        found.setdefault(part.chain, []).append(stretch)
-    return {chain: good for chain, stretches in found.items() if (good := join(stretches)) is not None}
+def _may_begin_there(reading: "_Reading", chain: str, removals: Removals) -> bool:
+    begin = reading.segments[chain][0].begin
+    return begin == Link() or removals.covers(chain, begin.seq - 1, begin.prev)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """All that is known before the first chain is followed."""
+
+    segments: Mapping[str, Sequence[_Segment]]
+    sayings: _Sayings
+    keys: Mapping[str, Ed25519PublicKey] | None
+    pause: Pause | None
+    advance: Advance
+
+    def apart(self, processes: int) -> dict[str, list[Stretch]]:
+        """Give the stretches of the chains that are without fault; the others are still to be read in order."""
+        raw = None if self.keys is None else {kid: key.public_bytes_raw() for kid, key in self.keys.items()}
+        parts = [
+            Part(chain, segment.path, tuple(self.sayings.named.get(chain, ())), self.sayings.torn, raw)
+            for chain, several in self.segments.items()
+            for segment in several
+        ]
+        found: dict[str, list[Stretch | None]] = {}
+        for part, stretch in zip(parts, follow_apart(parts, processes, self.advance), strict=True):
+            found.setdefault(part.chain, []).append(stretch)
+        return {chain: good for chain, stretches in found.items() if (good := join(stretches)) is not None}
+
+    def in_order(self, chain: str, begin: Link | None = None) -> list[Stretch] | Bad:
+        """Follow a chain from its first file on; without `begin` it may begin anywhere."""
+        several = self.segments[chain]
+        stretch = follow(
+            chain,
+            _lines(several, self.sayings.torn, self.pause, self.advance),
+            begin or several[0].begin,
+            named=self.sayings.named.get(chain, []),
+            torn=self.sayings.torn,
+            signature_holds=None if self.keys is None else signature_check(self.keys),
+            opened=open_fast,
+        )
+        return stretch if isinstance(stretch, Bad) else [stretch]
 
 
 def read_keys(path: Path) -> dict[str, Ed25519PublicKey]:
@@ -165,7 +187,12 @@ def _json_values(text: str) -> list[Any]:
     try:
         return [json.loads(text)]
     except ValueError:
-        return [json.loads(line) for line in text.split("\n") if line.strip()]
+        *whole, rest = text.split("\n")
+        found = [json.loads(line) for line in whole if line.strip()]
+        # Half a line at the end: whoever wrote the file had no time for it.
+        with contextlib.suppress(ValueError):
+            found += [json.loads(rest)] if rest.strip() or not found else []
+        return found
 
 
 def _checkpoint(record: Any, name: str, keys: Mapping[str, Ed25519PublicKey] | None) -> tuple[str, Named]:
@@ -205,14 +232,18 @@ def _survey(files: Sequence[Path]) -> tuple[dict[str, list[_Segment]], _Sayings]
 
 def _placed(path: Path, first: Record | What, rest: BinaryIO) -> _Segment:
     """Tell chain and place by the journal's way of naming files, else by the first record that holds."""
+    begin = Link()
+    match first:
+        case {"seq": int(seq), "prev": str(prev)} if seq > 0:
+            begin = Link(seq, prev)
     if named := SEGMENT_NAME.fullmatch(path.name):
-        return _Segment(path, named["chain"], int(named["number"]))
+        return _Segment(path, named["chain"], int(named["number"]), begin)
     record = first
     while isinstance(record, What) and (line := rest.readline(LINE_BYTES)):
         record = open_line(line)
     match record:
         case {"chain": str(chain), "seq": int(seq)}:
-            return _Segment(path, chain, seq)
+            return _Segment(path, chain, seq, begin)
     return _Segment(path, path.name.removesuffix(SUFFIX), 0)
 
 
@@ -230,7 +261,12 @@ def _listen(record: Record, path: Path, sayings: _Sayings) -> None:
                 sayings.torn[file, offset] = length
 
 
-def _lines(segments: Sequence[_Segment], torn: Mapping[tuple[str, int], int], pause: Pause | None) -> Iterator[Line]:
+def _lines(
+    segments: Sequence[_Segment],
+    torn: Mapping[tuple[str, int], int],
+    pause: Pause | None,
+    advance: Advance,
+) -> Iterator[Line]:
     for segment in segments:
         name, number, offset = segment.path.name, 0, 0
         with segment.path.open("rb") as file:
@@ -240,6 +276,7 @@ def _lines(segments: Sequence[_Segment], torn: Mapping[tuple[str, int], int], pa
                     line += _rest_of_line(file, LINE_BYTES - len(line), pause)
                 yield name, number, line
                 offset += len(line)
+        advance(offset)
 
 
 def _rest_of_line(file: BinaryIO, size: int, pause: Pause) -> bytes:

@@ -9,21 +9,9 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.chain import (
-    EXPLANATION,
-    FIRST_PREV,
-    Bad,
-    Line,
-    Named,
-    NotCanonical,
-    Sound,
-    What,
-    canonical,
-    checkpoint_message,
-    open_line,
-    seal,
-    verify_chain,
-)
+from gateway.domain.chain import FIRST_PREV, NotCanonical, What, canonical, checkpoint_message, open_line, seal
+from gateway.domain.chain_check import EXPLANATION, Bad, Line, Named, Sound
+from tests.domain.whole_chain import verify_chain
 
 SAFE = 2**53 - 1
 VALUES = st.recursive(

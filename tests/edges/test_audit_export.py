@@ -47,6 +47,14 @@ KINDS: dict[str, tuple[Json, str | None, str]] = {
     "a start": ({"event": "start", "chains": [], "torn": []}, None, "0"),
     "a stop": ({"event": "stop"}, None, "0"),
     "a checkpoint": ({"event": "checkpoint", "signature": "s", "kid": "k"}, None, "0"),
+    "files removed": (
+        {
+            "event": "segments-removed",
+            "removed": [{"file": "f.jsonl", "chain": "c", "first": 1, "last": 9, "hash": 64 * "c", "ends": True}],
+        },
+        None,
+        "0",
+    ),
     "a grants file in force": ({"event": "grants-loaded", "grants_digest": 64 * "b"}, None, "0"),
     "a grants file not taken": ({"event": "grants-refused", "code": "grants-refused"}, None, "4"),
     "a token": ({**BARE, "event": "token-issued", "customer": None, "decision": "permit"}, "IHE.IUA.71", "0"),

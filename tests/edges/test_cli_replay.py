@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from gateway.cli import replay
 from gateway.cli.main import main
+from gateway.configuration.grants import GrantsReader
 from tests.domain.test_replay import decided
 from tests.edges.grants_files import GOOD
 from tests.makers import cancel
@@ -79,3 +81,27 @@ def test_what_is_not_there_is_said(place: Path, missing: str) -> None:
         stream(place, decided(cancel()))
     result = run(place, "none.toml" if missing == "grants" else "new.toml")
     assert result.exit_code == 1
+
+
+def test_several_processes_tell_what_one_tells_in_the_same_order(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Every few lines are a part of their own, and most parts begin in the middle of one.
+    monkeypatch.setattr(replay, "_STEP", 3_000)
+    for name in "ab":
+        records = [decided(cancel()) | {"request_id": f"{name}-{n}", "seq": n} for n in range(40)]
+        stream(place, *records, "half a li", name=f"{name}.jsonl")
+    policy = GrantsReader(place / "new.toml", secrets=False, key_files=False).load().policy
+    files = sorted(place.glob("*.jsonl"))
+    told: list[list[Any]] = [[], []]
+    done: list[int] = []
+    alone = replay.replay_files(files, policy, told[0].append, done.append, processes=1)
+    shared = replay.replay_files(files, policy, told[1].append, processes=2)
+    assert alone == shared
+    assert (alone.requests, alone.unreadable, len(told[0])) == (80, 2, 80)
+    assert told[0] == told[1]
+    assert [each["request_id"] for each in told[0]] == [f"{name}-{n}" for name in "ab" for n in range(40)]
+    assert sum(done) == sum(path.stat().st_size for path in files)
+
+
+def test_a_record_that_only_python_reads_is_read(place: Path) -> None:
+    stream(place, json.dumps({"chain": "c", "seq": 1, **decided(cancel()), "later": float("nan")}))
+    assert "1 requests: 1 would flip" in run(place, "new.toml").stdout

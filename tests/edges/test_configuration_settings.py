@@ -267,6 +267,10 @@ MISTAKES = {
     "two old keys of one id": Mistake(
         "pseudonym_keys = [", 'pseudonym_keys = [{ id = "k1", key = "env:BOX_ID" }, ', "audit", "same id"
     ),
+    "audit kept for too short": Mistake('keep = "2920d"', 'keep = "29d"', "audit.keep", "at least 30d"),
+    "checkpoints beside the chains": Mistake(
+        'directory = "../var/audit"', 'directory = "../var"\ncheckpoints = "../var/kept.jsonl"', "audit", "elsewhere"
+    ),
     "key id in words": Mistake('id = "k1"', 'id = "first"', "audit.pseudonym_keys[0].id", '"k1"'),
     "route as text": Mistake(
         "[routes.box]\nkind",
@@ -287,6 +291,12 @@ def test_a_mistake_in_gateway_toml_is_told_at_its_line(tmp_path: Path, mistake: 
     changed = next(n for n, (a, b) in enumerate(zip(GOOD.splitlines(), text.splitlines(), strict=False), 1) if a != b)
     assert changed - 3 <= told[0].line <= changed
     assert [secret for secret in SECRETS if secret in str(found)] == []
+
+
+def test_checkpoints_need_a_key_that_signs_them(tmp_path: Path) -> None:
+    text = GOOD.replace('signing_key = "file:audit.pem"', 'checkpoints = "/mnt/kept.jsonl"', 1)
+    [problem] = problems(settings_file(tmp_path, text))
+    assert (problem.place, "signing_key" in problem.message) == ("audit", True)
 
 
 def test_every_mistake_of_gateway_toml_is_told_in_one_go(tmp_path: Path) -> None:

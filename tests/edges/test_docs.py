@@ -17,12 +17,14 @@ import pytest
 
 from gateway.cli.main import main
 from gateway.configuration.grants import GrantsReader
-from gateway.domain.chain import Sound, canonical, open_line, verify_chain
+from gateway.domain.chain import canonical, open_line
+from gateway.domain.chain_check import Sound
 from gateway.domain.codes import Code
 from gateway.domain.decision import Facts
 from gateway.domain.hl7_limits import Unsayable
 from gateway.flow.records import Upstream
 from gateway.storage.journal_records import EXTRAS, FIELDS
+from tests.domain.whole_chain import verify_chain
 from tests.edges.console_desk import Desk
 from tests.edges.still_gauges import every_metric
 from tests.journeys.processes import Sandbox, sandbox_process

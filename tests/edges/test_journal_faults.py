@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.domain.chain import Sound
+from gateway.domain.chain_check import Sound
 from gateway.domain.grant import Rate
 from gateway.flow.ports import JournalUnavailable
 from gateway.storage.journal import Journal, JournalSettings
