@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 
 from gateway.domain.codes import Code
 from gateway.domain.grant import Field, Grant, Policy
@@ -23,6 +24,12 @@ class Check:
 
     rule: str
     passed: bool
+
+
+@cache
+def check(rule: str, passed: bool) -> Check:  # noqa: FBT001 - the answer to the question is a boolean
+    """Give a rule's answer. A decision asks some twenty rules; there are two answers to each, made once."""
+    return Check(rule, passed)
 
 
 @dataclass(frozen=True, slots=True)

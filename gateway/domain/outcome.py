@@ -52,6 +52,14 @@ def is_final(outcome: Outcome) -> bool:
             assert_never(unexpected)
 
 
+_NOT_ATTEMPTED = frozenset({Code.UPSTREAM_UNAVAILABLE, Code.STATE_UNAVAILABLE})
+
+
+def repeatable(outcome: Outcome) -> bool:
+    """Whether the write was not attempted, so that a repetition of the request is carried out like a new one."""
+    return isinstance(outcome, Rejected) and outcome.code in _NOT_ATTEMPTED
+
+
 def word(outcome: Outcome) -> str:
     """Name an outcome as the audit stream and the Task do."""
     return type(outcome).__name__.lower()

@@ -21,7 +21,7 @@ from gateway.domain.appointment import (
     Status,
 )
 from gateway.domain.codes import Code
-from gateway.domain.decision import Check, Decision, Facts, PatientMatch, Permit, Refusal, with_shadow
+from gateway.domain.decision import Check, Decision, Facts, PatientMatch, Permit, Refusal, check, with_shadow
 from gateway.domain.grant import FIELDS_BY_ROUTE, Customer, Field, Grant, Operation, Policy, RouteKind
 from gateway.domain.hl7_limits import Unsayable, unsayable
 from gateway.domain.intents import EITHER, NOTHING, Meaning
@@ -220,7 +220,7 @@ def _admit(who: Claimant, operations: frozenset[Operation], policy: Policy, now:
     checks: list[Check] = []
 
     def passes(rule: str, passed: bool) -> bool:  # noqa: FBT001 - the answer to the question is a boolean
-        checks.append(Check(rule, passed))
+        checks.append(check(rule, passed))
         return passed
 
     partner = policy.partners.get(who.partner)
@@ -235,9 +235,9 @@ def _admit(who: Claimant, operations: frozenset[Operation], policy: Policy, now:
     held = policy.held(who.customer, who.partner) if who.customer in policy.customers else ()
     if not passes("granted", bool(held)):
         return Refusal(Code.NO_GRANT, tuple(checks))
-    begun = [grant for grant in held if grant.valid_from <= now]
-    in_force = next((grant for grant in begun if grant.in_force(now)), None)
+    in_force = next((grant for grant in held if grant.in_force(now)), None)
     if in_force is None:
+        begun = [grant for grant in held if grant.valid_from <= now]
         coming = next((grant for grant in held if now < grant.valid_from), None)
         if not passes("grant-begun", coming is None):
             return Refusal(Code.GRANT_NOT_YET_VALID, tuple(checks), coming)
@@ -250,7 +250,7 @@ def _admit(who: Claimant, operations: frozenset[Operation], policy: Policy, now:
 
 def _covers(grant: Grant, operations: frozenset[Operation], checks: list[Check]) -> Decision:
     covered = not operations.isdisjoint(grant.operations)
-    every = (*checks, Check("operation-granted", covered))
+    every = (*checks, check("operation-granted", covered))
     if not covered:
         return Refusal(Code.OPERATION_NOT_GRANTED, every, grant)
     return Permit(grant, every)
@@ -290,7 +290,7 @@ def weigh(
     customer = policy.customers.get(who.customer)
     if customer is None:
         return Refusal(Code.NO_GRANT, (*admitted.checks, Check("customer-known", passed=False)), grant)
-    found = Check("appointment-exists", appointment is not None)
+    found = check("appointment-exists", appointment is not None)
     if appointment is None:
         return Refusal(Code.NOT_FOUND, (*admitted.checks, found), grant)
 
@@ -299,11 +299,12 @@ def weigh(
     told = command.command if isinstance(command, Meaning) else command
     case = Case(told, appointment, owner, customer, grant, now, expected_version, meaning)
     facts = _facts(case)
-    asked = [(rule, rule.passes(case)) for rule in rules_for(command)]
-    checks = (*admitted.checks, found, *(Check(rule.name, passed) for rule, passed in asked))
-    failed = next((rule for rule, passed in asked if not passed), None)
-    if failed is None:
+    asked = rules_for(command)
+    passed = [rule.passes(case) for rule in asked]
+    checks = (*admitted.checks, found, *map(check, [rule.name for rule in asked], passed))
+    if all(passed):
         return Permit(grant, checks, facts)
+    failed = asked[passed.index(False)]
     detail = explain(failed, case)
     return Refusal(failed.code, checks, grant, facts, recorded_as=failed.recorded_as, detail=detail)
 

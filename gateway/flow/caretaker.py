@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from gateway.domain.codes import Code
 from gateway.domain.grant import Operation
-from gateway.domain.outcome import Accepted, Applied, Outcome, Rejected, TaskStatus, Unknown, task_status
+from gateway.domain.outcome import Accepted, Applied, Outcome, Rejected, TaskStatus, Unknown, repeatable, task_status
 from gateway.flow import records
 from gateway.flow.chains import Chains, Told
 from gateway.flow.faults import report
-from gateway.flow.open_writes import OpenWrites, repeatable
+from gateway.flow.open_writes import OpenWrites
 from gateway.flow.ports import Journal, JournalUnavailable, StateUnavailable
 from gateway.flow.store import LEASE_SECONDS, Filed, Phase, Store
 from gateway.flow.tasks import Task

@@ -10,18 +10,17 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from gateway.domain.appointment import Appointment, Write
-from gateway.domain.codes import Code
 from gateway.domain.grant import Customer, RouteKind
 from gateway.domain.outcome import (
     Accepted,
     Applied,
     Outcome,
-    Rejected,
     TaskStatus,
     Unknown,
     collateral,
     is_final,
     read_back,
+    repeatable,
 )
 from gateway.flow import records
 from gateway.flow.arrears import Arrears
@@ -41,9 +40,6 @@ LOOK_TIME: Final = 10.0
 
 PAY_PAUSE: Final = 1.0
 """Seconds between two tries to record an outcome that is owed."""
-
-REPEATABLE: Final = frozenset({Code.UPSTREAM_UNAVAILABLE, Code.STATE_UNAVAILABLE})
-"""Ends of a write that was not attempted: its idempotency key is free for another try."""
 
 Told = dict[str, Any]
 """What a read adds to the record of the upstream."""
@@ -247,10 +243,10 @@ class OpenWrites:
             raise
         finally:
             # Before this one lets go of it another one of this process may have it: they are counted.
-            self._asking -= Counter((task.id,))
+            _one_less(self._asking, task.id)
         if owed:
             self._later.discard(task.id)
-            self._owed -= Counter((task.id,))
+            _one_less(self._owed, task.id)
         if mine:
             await self._record(record, task.id, final=True)
         return mine
@@ -293,7 +289,7 @@ class OpenWrites:
         # The end of a write makes an earlier word of it needless.
         while (final or task not in self._ours) and not await self._recorded(record):
             await self.sleep(PAY_PAUSE)
-        self._owed -= Counter((task,))
+        _one_less(self._owed, task)
         if final:
             self._on_record.add(task)
 
@@ -394,6 +390,7 @@ def _can_be_recalled(task: Task) -> bool:
     return {"record", "sought"} <= task.trace.keys()
 
 
-def repeatable(outcome: Outcome) -> bool:
-    """Whether a repetition of the request is to be carried out like a new one."""
-    return isinstance(outcome, Rejected) and outcome.code in REPEATABLE
+def _one_less(counted: Counter[str], name: str) -> None:
+    counted[name] -= 1
+    if counted[name] <= 0:
+        del counted[name]

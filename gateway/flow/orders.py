@@ -17,7 +17,7 @@ from gateway.flow.ports import Sighting
 from gateway.flow.request import Caller
 from gateway.flow.store import Key
 from gateway.flow.tasks import Task
-from gateway.flow.traces import trace_of
+from gateway.flow.traces import Trace, trace_of
 
 DEPTH: Final = 64
 """Of PKB's copy, which may be deeper than what a partner may send."""
@@ -91,49 +91,42 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Permitted:
-    """An order with all that its decision saw."""
+    """An order with all that its decision saw. `permitted` makes one."""
 
     order: Order
     command: Write
     """What the order asks for, or comes to."""
-    policy: Policy
-    permit: Permit
     sighting: Sighting
+    permit: Permit
     now: datetime
+    record: records.Record
+    """What every record of it repeats."""
+    upstream: records.Upstream
+    """What is on record before PKB answered."""
+    sought: Trace
+    """What another process needs to know of the copy before, and of what was wanted."""
 
     @property
     def before(self) -> Appointment:
         """Give PKB's copy as it was read for the decision."""
         return self.sighting.appointment
 
-    @property
-    def upstream(self) -> records.Upstream:
-        """Tell what is on record before PKB answered."""
-        route = self.order.customer.route
-        number = self.order.control_id if route.kind is RouteKind.HL7 else None
-        return records.Upstream(route.name, self.before.version, control_id=number)
+    def again(self, permit: Permit, policy: Policy, now: datetime) -> "Permitted":
+        """Give the same order under a later decision on the same copy."""
+        order, record = self.order, self.record
+        about = records.about(order.caller, policy, self.command.operation, order.appointment)
+        told = {**about, **records.decided(permit, now), "reason": record["reason"], "patient": record["patient"]}
+        return Permitted(order, self.command, self.sighting, permit, now, told, self.upstream, self.sought)
 
     def intent(self, veil: records.Veil) -> records.Record:
         """Tell what is about to be sent."""
-        order = self.order
         return {
-            **records.about(order.caller, self.policy, self.command.operation, order.appointment),
-            **records.intent(self.permit, self.now, order.task, self.command, self.before, veil),
-            "patient": records.patient_of(self.before, order.customer, veil),
+            **self.record,
+            **records.intent(self.order.task, self.command, self.before, veil),
             "upstream": self.upstream.as_record(),
         }
 
-    def repeated(self, veil: records.Veil) -> records.Record:
-        """Tell what every record of its outcome repeats."""
-        order = self.order
-        return {
-            **records.about(order.caller, self.policy, self.command.operation, order.appointment),
-            **records.decided(self.permit, self.now),
-            "reason": records.reason(self.command),
-            "patient": records.patient_of(self.before, order.customer, veil),
-        }
-
-    def task(self, veil: records.Veil, intent: int | None) -> Task:
+    def task(self, intent: int | None) -> Task:
         """Make its Task, with all that another process needs to find out how it ended."""
         order = self.order
         trace = {
@@ -142,9 +135,9 @@ class Permitted:
             "intent": intent,
             "sent_at": None,
             "accepted": False,
-            "record": self.repeated(veil),
+            "record": self.record,
             "upstream": self.upstream.as_record(),
-            "sought": trace_of(self.command, self.before, veil),
+            "sought": self.sought,
         }
         return Task(
             order.task,
@@ -157,6 +150,24 @@ class Permitted:
             self.now,
             trace=trace,
         )
+
+
+def permitted(
+    order: Order, sighting: Sighting, permit: Permit, policy: Policy, now: datetime, veil: records.Veil
+) -> Permitted:
+    """Join an order to the decision that permits it."""
+    assert not isinstance(order.command, Wish), "a wish is decided by what it means"
+    command = order.command.command if isinstance(order.command, Meaning) else order.command
+    route, before = order.customer.route, sighting.appointment
+    record = {
+        **records.about(order.caller, policy, command.operation, order.appointment),
+        **records.decided(permit, now),
+        "reason": records.reason(command),
+        "patient": records.patient_of(before, order.customer, veil),
+    }
+    number = order.control_id if route.kind is RouteKind.HL7 else None
+    upstream = records.Upstream(route.name, before.version, control_id=number)
+    return Permitted(order, command, sighting, permit, now, record, upstream, trace_of(command, before, veil))
 
 
 @dataclass(frozen=True, slots=True)

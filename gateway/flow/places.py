@@ -1,14 +1,13 @@
 """An appointment's turn: in this process by waiting in line, among processes by what the store says of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Self
 
 from gateway.flow.store import Filed, Key, Phase, Store, Turn
 from gateway.flow.tasks import Task
-from gateway.flow.turns import Place, Turns
+from gateway.flow.turns import Place, Taking, Turns
 
 PATIENCE: Final = 2.0
 """Seconds a second write to one appointment waits for the first."""
@@ -21,15 +20,24 @@ _RUNNING: Final = frozenset({Phase.HELD, Phase.SENT})
 
 @dataclass(slots=True)
 class Stand:
-    """What one write knows of its appointment's names. `until` is a time of the running event loop."""
+    """What one write knows of its appointment's names, until it leaves. `until` is a time of the running event loop."""
 
     places: "Places"
     until: float
-    _exits: AsyncExitStack
+    _takings: list[Taking] = field(default_factory=list)
     _mine: dict[Key, Place] = field(default_factory=dict)
     _turns: dict[Key, Turn] = field(default_factory=dict)
     filed: bool = False
     """Whether the write is in the store; then its end lets go of the appointment and of its key."""
+
+    async def __aenter__(self) -> Self:
+        """Stand there."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Leave all turns, the last one first."""
+        while self._takings:
+            self._takings.pop().leave()
 
     async def enter(self, key: Key) -> Place:
         """Wait for a name's turn in this process and for writes of other processes that still run.
@@ -38,7 +46,9 @@ class Stand:
         """
         if key not in self._mine:
             left = max(0.0, self.until - asyncio.get_running_loop().time())
-            self._mine[key] = await self._exits.enter_async_context(self.places.turns.take(key, left))
+            taking = self.places.turns.take(key, left)
+            self._mine[key] = await taking.enter()
+            self._takings.append(taking)
         (turn,), waited = await self.places.wait((key,), self.until)
         self._turns[key] = turn
         if self._mine[key] is Place.NONE or _runs(turn):
@@ -91,11 +101,9 @@ class Places:
     patience: float = PATIENCE
     turns: Turns = field(default_factory=Turns)
 
-    @asynccontextmanager
-    async def stand(self) -> AsyncIterator[Stand]:
-        """Stand in line for one appointment, under all the names it turns out to have."""
-        async with AsyncExitStack() as exits:
-            yield Stand(self, asyncio.get_running_loop().time() + self.patience, exits)
+    def stand(self) -> Stand:
+        """Stand in line for one appointment, under all the names it turns out to have, as a context of its own."""
+        return Stand(self, asyncio.get_running_loop().time() + self.patience)
 
     async def wait(self, keys: Sequence[Key], until: float) -> tuple[Sequence[Turn], bool]:
         """Look until no write that still runs holds any of the names; says whether that took waiting."""

@@ -108,12 +108,10 @@ def seen(permit: Permit, now: datetime) -> Record:
     return {"event": "read", **decided(permit, now)}
 
 
-def intent(permit: Permit, now: datetime, task: str, command: Write, before: Appointment, veil: Veil) -> Record:
+def intent(task: str, command: Write, before: Appointment, veil: Veil) -> Record:
     """Tell what is about to be sent; nothing is sent unless this is on disk."""
     return {
         "event": "intent",
-        **decided(permit, now),
-        "reason": reason(command),
         "task": task,
         "change": _changes(command, before, veil),
     }

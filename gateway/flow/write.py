@@ -14,14 +14,14 @@ from gateway.domain.appointment import Appointment
 from gateway.domain.codes import Code
 from gateway.domain.decision import Check, Decision, Permit, Refusal
 from gateway.domain.grant import Policy
-from gateway.domain.intents import NOTHING, Meaning
+from gateway.domain.intents import NOTHING
 from gateway.domain.outcome import Accepted, Applied, Outcome, Rejected, Unknown, can_be_seen
 from gateway.domain.rules import decide
 from gateway.flow import records
 from gateway.flow.arrears import Arrears
 from gateway.flow.faults import report
 from gateway.flow.open_writes import OpenWrites
-from gateway.flow.orders import Once, OpenWrite, Order, Permitted, Wish
+from gateway.flow.orders import Once, OpenWrite, Order, Permitted, Wish, permitted
 from gateway.flow.places import Places, Stand
 from gateway.flow.ports import (
     Acknowledged,
@@ -201,7 +201,8 @@ class Writes:
         """Take the appointment, decide again, and make the intent durable; what comes to no intent is let go of."""
         intent, began = None, time.perf_counter()
         try:
-            if not await stand.hold(_permitted(order, judged, sighting).task(self.veil, None), self.journal.chain):
+            held = self._permitted(order, judged, sighting)
+            if not await stand.hold(held.task(None), self.journal.chain):
                 return None
             await self.current()
             # From here to the intent nothing waits but the journal: this is the decision under the grants now in
@@ -209,7 +210,7 @@ class Writes:
             judged = self._judge(order, sighting)
             if isinstance(judged.decision, Refusal):
                 return await self._refuse(order, judged, stand)
-            case = _permitted(order, judged, sighting)
+            case = held.again(judged.decision, judged.policy, judged.now)
             if self.open_writes.owed:
                 raise JournalUnavailable("an outcome waits to be recorded")
             intent = await self.journal.write(case.intent(self.veil))
@@ -219,6 +220,11 @@ class Writes:
             if stand.filed and intent is None:
                 stand.filed = False
                 await self.arrears.tell(lambda: self._give_back(order.task))
+
+    def _permitted(self, order: Order, judged: _Judged, sighting: Sighting | None) -> Permitted:
+        assert isinstance(judged.decision, Permit), "what was refused does not get here"
+        assert sighting is not None, "a permit has seen the appointment"
+        return permitted(order, sighting, judged.decision, judged.policy, judged.now, self.veil)
 
     async def _give_back(self, task: str) -> None:
         await self.store.drop(task)
@@ -234,7 +240,7 @@ class Writes:
 
     async def _send(self, case: Permitted, intent: int) -> Answer:
         # From here on nothing raises: an intent on disk gets an outcome.
-        task = case.task(self.veil, intent)
+        task = case.task(intent)
         self.sending[task.id] = self.open_writes.ticks()
         fence = self.leave()
         if await self._may_send(task):
@@ -322,7 +328,7 @@ class Writes:
             sent_at=self.clock(),
             since=self.open_writes.ticks(),
             accepted=False,
-            record={**case.repeated(self.veil), "duration_ms": milliseconds_since(order.caller.received)},
+            record={**case.record, "duration_ms": milliseconds_since(order.caller.received)},
             upstream=upstream,
         )
 
@@ -347,14 +353,6 @@ class Writes:
                 "duration_ms": milliseconds_since(order.caller.received),
             }
         )
-
-
-def _permitted(order: Order, judged: _Judged, sighting: Sighting | None) -> Permitted:
-    assert isinstance(judged.decision, Permit), "what was refused does not get here"
-    assert sighting is not None, "a permit has seen the appointment"
-    assert not isinstance(order.command, Wish), "a wish is decided by what it means"
-    command = order.command.command if isinstance(order.command, Meaning) else order.command
-    return Permitted(order, command, judged.policy, judged.decision, sighting, judged.now)
 
 
 def _own_task(order: Order, stand: Stand) -> str | None:

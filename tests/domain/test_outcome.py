@@ -18,6 +18,7 @@ from gateway.domain.outcome import (
     collateral,
     is_final,
     read_back,
+    repeatable,
     shows,
     task_status,
     word,
@@ -30,6 +31,13 @@ LATER = NOW + 40 * DAY
 MOVE = move(LATER)
 MOVED: dict[str, Any] = {"start": LATER, "end": LATER + HOUR / 2}
 GONE: dict[str, Any] = {"status": Status.CANCELLED, "cancel_reason": "pat"}
+
+
+@pytest.mark.parametrize("code", Code)
+def test_only_a_write_that_was_not_attempted_is_carried_out_when_it_is_repeated(code: Code) -> None:
+    assert repeatable(Rejected(code)) is (code in {Code.UPSTREAM_UNAVAILABLE, Code.STATE_UNAVAILABLE})
+    others: tuple[Outcome, ...] = (Applied("7"), Accepted(), Accepted(final=True), Unknown())
+    assert not any(repeatable(outcome) for outcome in others)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ async def test_a_write_goes_through_every_stage_once(bench: Bench, stages: Clock
 async def test_the_time_of_a_stage_is_that_which_it_took(bench: Bench, stages: Clockings) -> None:
     bench.hospital.hold = asyncio.Event()
     running = asyncio.create_task(bench.run())
+    await spin()
     await asyncio.sleep(0.05)
     bench.hospital.hold.set()
     await running
