@@ -231,9 +231,6 @@ def _rates(store: Store) -> RateLimits:
 async def _open_ports(
     settings: Settings, gateway: Gateway, metrics: Metrics, sources: Sources, stack: AsyncExitStack
 ) -> None:
-    app = web.Application(client_max_size=settings.limits.body)
-    app.router.add_route("*", "/{path:.*}", gateway.api.handle)
-
     def on_fault(error: BaseException | None, request_id: str, peer: str) -> bytes:
         _log.error("fault", request_id=request_id, peer=peer, exc_info=error)
         return gateway.api.faulted(request_id, peer)
@@ -242,18 +239,18 @@ async def _open_ports(
     edge = HttpEdge(gateway.api.malformed, on_fault, new_id, HttpLimits(shutdown=SHUTDOWN), callers)
     given = Handover.read(os.environ) or Handover(0, (), ())
     listen, admin = settings.listen, settings.admin
-    runner = partner_runner(app, edge)
-    gateway.partner_port = await _listen(runner, listen.host, listen.port, given.partner, stack, gateway.certificate)
+    api = partner_runner(gateway.api.handle, edge)
+    gateway.partner_port = await _listen(api, listen.host, listen.port, given.partner, stack, gateway.certificate)
 
     metrics.read(gauges(gateway))
     run_beside(metrics.keep_current(), stack)
     side = admin_side(settings, gateway.readiness, metrics.text, sources)
-    runner = web.AppRunner(side.application(), access_log=None)
-    gateway.admin_port = await _listen(runner, admin.host, admin.port, given.admin, stack)
+    console = web.AppRunner(side.application(), access_log=None)
+    gateway.admin_port = await _listen(console, admin.host, admin.port, given.admin, stack)
 
 
 async def _listen(
-    runner: web.AppRunner,
+    runner: web.BaseRunner,
     host: str,
     port: int,
     given: Sequence[int],

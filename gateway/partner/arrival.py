@@ -10,7 +10,7 @@ from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, HttpProcessin
 from aiohttp.web_protocol import ERROR, RequestPayloadError
 
 from gateway.partner.callers import plain
-from gateway.partner.headers import MOST_HEADERS, Head, read_head
+from gateway.partner.headers import MOST_HEADERS, Head, Lines, read_head
 from gateway.partner.target import Malformed, Target, read_target
 
 
@@ -55,22 +55,22 @@ def arrival(request: web.BaseRequest) -> Arrival:
     return request[ARRIVAL]
 
 
-def connection_peer(request: web.BaseRequest) -> str:
-    """The address at the other end of the socket; no header can change it. Empty on a Unix socket."""
-    return plain(request.remote or "")
+def connection_peer(peername: object) -> str:
+    """The address of a socket's other end; no header can change it. Empty on a Unix socket."""
+    return plain(peername[0]) if isinstance(peername, tuple) else ""
 
 
-def examine(message: RawRequestMessage) -> tuple[Target, Head] | Malformed:
+def examine(message: RawRequestMessage, lines: Lines) -> tuple[Target, Head] | Malformed:
     """Prove what a parser took for a request; everything that is wrong before a route is known."""
     if message is ERROR:
         return Malformed("The request could not be read.")
-    if message.version not in {HttpVersion10, HttpVersion11}:
+    if message.version not in (HttpVersion11, HttpVersion10):
         return Malformed("The HTTP version is neither 1.1 nor 1.0.")
     if message.method == hdrs.METH_CONNECT:
         return Malformed("The method CONNECT is not accepted; this server is no general proxy.")
     if message.chunked and message.version == HttpVersion10:
         return Malformed("HTTP/1.0 knows no transfer coding; send Content-Length.")
-    head = read_head(message.raw_headers)
+    head = read_head(lines)
     if isinstance(head, Malformed):
         return head
     target = read_target(message.path, head.host)

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
+from gateway.partner.headers import Lines
+
 Network = IPv4Network | IPv6Network
-Lines = Sequence[tuple[bytes, bytes]]
-"""Header lines in the order of the wire, names as written."""
 
 MOST_HOPS: Final = 32
 """Of a list; what stands further to the left is further from what a trusted proxy wrote."""
@@ -41,11 +42,20 @@ class Callers:
         return nearest
 
     def _is_trusted(self, text: str) -> bool:
-        return bool(text) and any(ip_address(text) in network for network in self.trusted)
+        if not self.trusted or not text:
+            return False
+        address = _parsed(text)
+        return any(address in network for network in self.trusted)
 
 
 NOBODY_BETWEEN: Final = Callers()
 """Every caller is whoever is at the other end of the socket."""
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> IPv4Address | IPv6Address:
+    """Parse an address in its one spelling; the few proxies there are come with every request."""
+    return ip_address(text)
 
 
 def plain(text: str) -> str:
@@ -74,18 +84,14 @@ def _network(text: str) -> Network:
     return IPv6Network((int(address), int(length or 128)))
 
 
-def _values(lines: Lines, name: bytes) -> str:
-    return ",".join(value.decode("latin-1") for key, value in lines if key.lower() == name)
-
-
 def _x_forwarded_for(lines: Lines) -> list[str]:
-    joined = _values(lines, b"x-forwarded-for")
+    joined = ",".join(lines.known.get("X-Forwarded-For", ()))
     return [_address(each) for each in joined.split(",")] if joined else []
 
 
 def _forwarded(lines: Lines) -> list[str]:
     """Every `for` in order; an element without one, or in a form nobody can be sure of, is a hop that is unknown."""
-    joined = _values(lines, b"forwarded")
+    joined = ",".join(lines.known.get("Forwarded", ()))
     return [_for(each) for each in joined.split(",")] if joined else []
 
 

@@ -5,8 +5,8 @@ Two lines of a header that decides something are refused: proxies and servers di
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Final
 
@@ -35,13 +35,34 @@ SINGLE: Final = (
 PLAIN: Final = (*SINGLE, "Accept", "Prefer")
 """Headers that decide something: printable ASCII, space and tab only."""
 
+FORWARDED: Final = ("Forwarded", "X-Forwarded-For")
+"""What proxies say of the caller."""
+
+_KNOWN: Final = {
+    name.lower().encode(): name for name in (*PLAIN, *FORWARDED, "Upgrade", "X-Correlation-Id", "X-Request-Id")
+}
+"""Every header anybody looks at, by its name in lower case."""
+
 _UUID: Final = re.compile(r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}")
-_PLAIN: Final = re.compile(rb"[\t\x20-\x7e]*")
+_PLAIN: Final = re.compile(r"[\t\x20-\x7e]*")
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")
 _TAG: Final = re.compile(r'(?:W/)?"([\x21\x23-\x7e]+)"')
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _WEIGHT: Final = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
+
+
+Known = Mapping[str, Sequence[str]]
+"""Values by name, in the order of the wire: read as Latin-1, without the space around them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The header lines of one request, sorted in one pass; those that nobody looks at are only counted."""
+
+    count: int = 0
+    size: int = 0
+    known: Known = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,37 +99,41 @@ class Preference(StrEnum):
     OPERATION_OUTCOME = "OperationOutcome"
 
 
-def read_head(lines: RawHeaders) -> Head | Malformed:
+def sort_lines(raw: RawHeaders) -> Lines:
+    """Sort header lines by name."""
+    size = 0
+    known: dict[str, list[str]] = {}
+    for written, value in raw:
+        size += len(written) + len(value)
+        name = _KNOWN.get(written.lower())
+        if name is not None:
+            known.setdefault(name, []).append(value.decode("latin-1").strip(" \t"))
+    return Lines(len(raw), size, known)
+
+
+def read_head(lines: Lines) -> Head | Malformed:
     """Apply every rule on header lines that needs no knowledge of the route."""
-    if len(lines) > MOST_HEADERS:
+    if lines.count > MOST_HEADERS:
         return Malformed(f"The request has more than {MOST_HEADERS} headers.")
-    if sum(len(name) + len(value) for name, value in lines) > MOST_BYTES:
+    if lines.size > MOST_BYTES:
         return Malformed(f"The headers together are longer than {MOST_BYTES} bytes.")
+    known = lines.known
     for name in SINGLE:
-        if len(_lines_of(lines, name)) > 1:
+        if name in known and len(known[name]) > 1:
             return Malformed(f"The request has two {name} headers; send one.")
     for name in PLAIN:
-        if not all(_PLAIN.fullmatch(value) for value in _lines_of(lines, name)):
+        if name in known and not all(map(_PLAIN.fullmatch, known[name])):
             return Malformed(f"The {name} header has a character that is not printable ASCII.")
-    return _check_framing(lines) or _check_host(lines) or _check_expect(lines) or _gather(lines)
+    return _check_framing(known) or _check_host(known) or _check_expect(known) or _gather(known)
 
 
-def _lines_of(lines: RawHeaders, name: str) -> list[bytes]:
-    wanted = name.lower().encode()
-    return [value for key, value in lines if key.lower() == wanted]
+def _text(known: Known, name: str) -> str | None:
+    return known[name][0] if name in known else None
 
 
-def _texts(lines: RawHeaders, name: str) -> tuple[str, ...]:
-    return tuple(value.decode("ascii").strip(" \t") for value in _lines_of(lines, name))
-
-
-def _text(lines: RawHeaders, name: str) -> str | None:
-    return next(iter(_texts(lines, name)), None)
-
-
-def _check_framing(lines: RawHeaders) -> Malformed | None:
+def _check_framing(known: Known) -> Malformed | None:
     """One way to tell where the body ends (RFC 9112, 6.3), so that no second request hides in the first."""
-    length, coding = _text(lines, "Content-Length"), _text(lines, "Transfer-Encoding")
+    length, coding = _text(known, "Content-Length"), _text(known, "Transfer-Encoding")
     if length is not None and coding is not None:
         return Malformed("The request has Content-Length beside Transfer-Encoding; send one of them.")
     if length is not None and not _LENGTH.fullmatch(length):
@@ -118,40 +143,40 @@ def _check_framing(lines: RawHeaders) -> Malformed | None:
     return None
 
 
-def _check_host(lines: RawHeaders) -> Malformed | None:
-    return None if _text(lines, "Host") else Malformed("The Host header is missing or empty.")
+def _check_host(known: Known) -> Malformed | None:
+    return None if _text(known, "Host") else Malformed("The Host header is missing or empty.")
 
 
-def _check_expect(lines: RawHeaders) -> Malformed | None:
-    expected = _text(lines, "Expect")
+def _check_expect(known: Known) -> Malformed | None:
+    expected = _text(known, "Expect")
     if expected is None or expected.lower() == "100-continue":
         return None
     return Malformed("The only expectation accepted is 100-continue.")
 
 
-def _gather(lines: RawHeaders) -> Head:
-    length = _text(lines, "Content-Length")
+def _gather(known: Known) -> Head:
+    length = _text(known, "Content-Length")
     return Head(
-        host=_text(lines, "Host") or "",
-        authorization=_text(lines, "Authorization"),
-        content_type=_text(lines, "Content-Type"),
-        if_match=_text(lines, "If-Match"),
-        idempotency_key=_text(lines, "Idempotency-Key"),
-        accept=_texts(lines, "Accept"),
-        prefer=_texts(lines, "Prefer"),
-        encoded=(_text(lines, "Content-Encoding") or "identity").lower() != "identity",
+        host=_text(known, "Host") or "",
+        authorization=_text(known, "Authorization"),
+        content_type=_text(known, "Content-Type"),
+        if_match=_text(known, "If-Match"),
+        idempotency_key=_text(known, "Idempotency-Key"),
+        accept=tuple(known.get("Accept", ())),
+        prefer=tuple(known.get("Prefer", ())),
+        encoded=(_text(known, "Content-Encoding") or "identity").lower() != "identity",
         content_length=None if length is None else int(length),
-        expects_continue=_text(lines, "Expect") is not None,
-        upgrade=bool(_lines_of(lines, "Upgrade")),
+        expects_continue="Expect" in known,
+        upgrade="Upgrade" in known,
     )
 
 
-def request_id(lines: RawHeaders, new: Callable[[], str]) -> str:
+def request_id(lines: Lines, new: Callable[[], str]) -> str:
     """The caller's `X-Request-Id` when it is one UUID, otherwise a new one."""
     return _uuid(lines, "X-Request-Id") or new()
 
 
-def correlation_id(lines: RawHeaders) -> str | None:
+def correlation_id(lines: Lines) -> str | None:
     """The caller's `X-Correlation-Id` when it is one UUID.
 
     Free text is dropped: it goes into the audit stream, which must never hold a name or an NHS number.
@@ -159,12 +184,9 @@ def correlation_id(lines: RawHeaders) -> str | None:
     return _uuid(lines, "X-Correlation-Id")
 
 
-def _uuid(lines: RawHeaders, name: str) -> str | None:
-    match _lines_of(lines, name):
-        case [bytes(value)] if _UUID.fullmatch(text := value.decode("latin-1").strip(" \t")):
-            return text
-        case _:
-            return None
+def _uuid(lines: Lines, name: str) -> str | None:
+    values = lines.known.get(name, ())
+    return values[0] if len(values) == 1 and _UUID.fullmatch(values[0]) else None
 
 
 def accepts_fhir(accept: Sequence[str]) -> bool:

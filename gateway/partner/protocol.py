@@ -17,12 +17,12 @@ from aiohttp.http_parser import HttpRequestParserPy
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError, _ErrInfo
 from aiohttp.web_server import Server
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 
 from gateway.partner.arrival import ARRIVAL, CALLER, Arrival, connection_peer, examine, is_early, reason_of
 from gateway.partner.callers import NOBODY_BETWEEN, Callers
 from gateway.partner.connections import Connections, most_connections
-from gateway.partner.headers import MOST_HEADERS, correlation_id, request_id
+from gateway.partner.headers import MOST_HEADERS, Lines, correlation_id, request_id, sort_lines
 from gateway.partner.target import Malformed
 
 MEDIA_TYPE: Final = "application/fhir+json"
@@ -32,6 +32,9 @@ OnMalformed = Callable[[str, str, str], bytes]
 
 OnFault = Callable[[BaseException | None, str, str], bytes]
 """(error, request id, peer) → the body of a 500 `internal`. The error is for the log, never for the body."""
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+"""Answers a request whose target and head are proven; see `arrival`."""
 
 ALWAYS: Final = ((hdrs.CACHE_CONTROL, "no-store"), ("X-Content-Type-Options", "nosniff"))
 """Headers of every answer, whoever made it."""
@@ -69,6 +72,7 @@ class HttpEdge:
 
 
 _REFUSED: Final = web.RequestKey("refused", Malformed)
+_NO_LINES: Final = Lines()
 
 
 class AnswerWriter(StreamWriter):
@@ -141,6 +145,8 @@ class PartnerProtocol(RequestHandler):
         self._stuck: asyncio.TimerHandle | None = None
         self._discarding: asyncio.Future[None] | None = None
         self._discarded = 0
+        self.peer = ""
+        """The address of the other end; empty on a Unix socket."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the clock; unflushed bytes of an answer count as soon as there are any."""
@@ -149,6 +155,7 @@ class PartnerProtocol(RequestHandler):
         # asyncio's TLS compares the other way round, and so would never see a buffer of 0 bytes as emptied.
         transport.set_write_buffer_limits(high=0 if transport.get_extra_info("sslcontext") is None else 1)
         super().connection_made(transport)
+        self.peer = connection_peer(transport.get_extra_info("peername"))
         if self._room.enter(self):
             self._await_headers()
         else:
@@ -312,11 +319,11 @@ class PartnerProtocol(RequestHandler):
 
 
 class PartnerServer(Server):
-    """Makes a `PartnerProtocol` per connection and lets only proven requests through to the application."""
+    """Makes a `PartnerProtocol` per connection and lets only proven requests through to the handler."""
 
-    def __init__(self, inner: Server, edge: HttpEdge) -> None:
+    def __init__(self, handler: Handler, edge: HttpEdge) -> None:
         super().__init__(self._admit, request_factory=self._take_in, handler_cancellation=False)
-        self._inner = inner
+        self._handler = handler
         self._edge = edge
         self.room = Connections(most_connections(edge.limits.connections))
 
@@ -332,26 +339,24 @@ class PartnerServer(Server):
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> web.BaseRequest:
-        lines = () if message is ERROR else message.raw_headers
-        proven = examine(message)
+        assert isinstance(protocol, PartnerProtocol)
+        lines = _NO_LINES if message is ERROR else sort_lines(message.raw_headers)
+        proven = examine(message, lines)
+        caller = self._edge.callers.caller(protocol.peer, lines)
         writer = AnswerWriter(protocol, request_id(lines, self._edge.new_id), correlation_id(lines))
         if isinstance(proven, Malformed):
             bare = ERROR._replace(method=message.method, version=HttpVersion11)
-            request = self._inner.request_factory(bare, payload, protocol, writer, task)
-            request[CALLER] = self._edge.callers.caller(connection_peer(request), lines)
+            request = self._make_request(bare, payload, protocol, writer, task)
+            request[CALLER] = caller
             request[_REFUSED] = proven
             return request
         target, head = proven
-        # Without the header aiohttp does not answer 100 Continue before the request was looked at.
-        plain = CIMultiDict(message.headers)
-        plain.popall(hdrs.EXPECT, None)
-        message = message._replace(headers=CIMultiDictProxy(plain))
-        request = self._inner.request_factory(message, payload, protocol, writer, task)
-        request[CALLER] = self._edge.callers.caller(connection_peer(request), lines)
+        request = self._make_request(message, payload, protocol, writer, task)
+        request[CALLER] = caller
         request[ARRIVAL] = Arrival(
             request_id=writer.request_id,
             correlation_id=writer.correlation_id,
-            peer=request[CALLER],
+            peer=caller,
             target=target,
             head=head,
             awaits_continue=head.expects_continue and message.version == HttpVersion11,
@@ -363,7 +368,7 @@ class PartnerServer(Server):
 
     async def _admit(self, request: web.BaseRequest) -> web.StreamResponse:
         if (malformed := request.get(_REFUSED)) is None:
-            return await self._inner.request_handler(request)
+            return await self._handler(request)
         assert isinstance(request.protocol, PartnerProtocol)
         return request.protocol.refuse(request, malformed)
 
@@ -373,17 +378,9 @@ def _request_id(request: web.BaseRequest) -> str:
     return request.writer.request_id
 
 
-class PartnerRunner(web.AppRunner):
-    """Runs an application behind `PartnerServer`; sites are put before it as before any runner of aiohttp."""
+def partner_runner(handler: Handler, edge: HttpEdge) -> web.ServerRunner:
+    """The runner for the partner port; `web.TCPSite(runner, host, port)` opens it.
 
-    def __init__(self, app: web.Application, edge: HttpEdge) -> None:
-        super().__init__(app, access_log=None, shutdown_timeout=edge.limits.shutdown)
-        self._edge = edge
-
-    async def _make_server(self) -> Server:
-        return PartnerServer(await super()._make_server(), self._edge)
-
-
-def partner_runner(app: web.Application, edge: HttpEdge) -> web.AppRunner:
-    """The runner for the partner port; `web.TCPSite(runner, host, port)` opens it."""
-    return PartnerRunner(app, edge)
+    aiohttp's low-level server, without routes of its own: it asks no router, and answers no `100 Continue` by itself.
+    """
+    return web.ServerRunner(PartnerServer(handler, edge), shutdown_timeout=edge.limits.shutdown)

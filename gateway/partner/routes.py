@@ -68,7 +68,7 @@ class Api:
     in_flight: int = field(default=0)
     turnstile: Turnstile = field(default_factory=Turnstile)
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         came = arrival(request)
         received = asyncio.get_running_loop().time()
@@ -106,7 +106,7 @@ class Api:
         return customer if customer in self.desk.policy().customers else None
 
     async def _answer(
-        self, request: web.Request, came: Arrival, matched: Match | None, route: Route | None, received: float
+        self, request: web.BaseRequest, came: Arrival, matched: Match | None, route: Route | None, received: float
     ) -> web.StreamResponse:
         try:
             self._reach(came, matched, route)
@@ -170,7 +170,7 @@ class Api:
                 return Stop(Code.TOKEN_INVALID, reason.value, headers=invalid)
 
     async def _open(
-        self, request: web.Request, came: Arrival, matched: Match, route: Route, received: float
+        self, request: web.BaseRequest, came: Arrival, matched: Match, route: Route, received: float
     ) -> web.StreamResponse:
         """Answer a route that needs no access token."""
         if route.name is Name.TOKEN:
@@ -186,7 +186,7 @@ class Api:
         self._note(came, matched, route, stop.code)
         return self._told(stop)
 
-    async def _issue_token(self, request: web.Request, came: Arrival, received: float) -> web.StreamResponse:
+    async def _issue_token(self, request: web.BaseRequest, came: Arrival, received: float) -> web.StreamResponse:
         body = await read_body(request, self.desk.limits.body, received + self.desk.limits.deadline)
         now = self.desk.clock()
         pairs: Pairs | TokenRefused = TokenRefused(OAuthError.INVALID_REQUEST, Slip.NOT_A_FORM)

@@ -59,7 +59,7 @@ class Visit:
     """One request of a proven partner, from the gate to its answer."""
 
     desk: Desk
-    request: web.Request
+    request: web.BaseRequest
     came: Arrival
     matched: Match
     route: Route

@@ -73,14 +73,14 @@ def without_fragments() -> None:
 
 def with_any_version() -> None:
     original = arrival.examine
-    put(protocol, "examine", lambda message: original(message._replace(version=HttpVersion11)))
+    put(protocol, "examine", lambda message, lines: original(message._replace(version=HttpVersion11), lines))
 
 
 def with_chunks_of_old() -> None:
     original = arrival.examine
 
-    def examine(message: Any) -> Any:
-        return original(message._replace(chunked=False) if message.chunked else message)
+    def examine(message: Any, lines: Any) -> Any:
+        return original(message._replace(chunked=False) if message.chunked else message, lines)
 
     put(protocol, "examine", examine)
 
@@ -124,7 +124,6 @@ def with_times_as_text() -> None:
 
 def with_other_letters() -> None:
     put(headers, "PLAIN", ())
-    put(headers, "_texts", lambda lines, name: tuple(each.decode("latin-1") for each in headers._lines_of(lines, name)))
 
 
 def with_packed_bodies() -> None:
@@ -166,7 +165,7 @@ def with_every_proxy() -> None:
     """Believe what anybody writes about where he is."""
 
     def caller(_self: object, peer: str, lines: Any) -> str:
-        found = [value.decode("latin-1") for name, value in lines if name.lower() in {b"x-forwarded-for", b"forwarded"}]
+        found = [value for name in headers.FORWARDED for value in lines.known.get(name, ())]
         return found[0].removeprefix("for=").split(";")[0] if found else peer
 
     put(Callers, "caller", caller)
@@ -174,7 +173,7 @@ def with_every_proxy() -> None:
 
 def with_any_request_id() -> None:
     def first(lines: Any, name: str) -> str | None:
-        return next((value.decode("latin-1") for key, value in lines if key.lower() == name.lower().encode()), None)
+        return next(iter(lines.known.get(name, ())), None)
 
     put(headers, "_uuid", first)
 
@@ -218,8 +217,8 @@ def _is_team_of(customer: Customer, organisation: str) -> bool:
 def with_tokens_in_the_query() -> None:
     original = arrival.examine
 
-    def examine(message: Any) -> Any:
-        found = original(message)
+    def examine(message: Any, lines: Any) -> Any:
+        found = original(message, lines)
         if isinstance(found, tuple):
             wanted, head = found
             told = wanted.every("access_token")

@@ -6,17 +6,18 @@ import pytest
 
 from gateway.configuration import addresses
 from gateway.partner.callers import Callers, networks
+from gateway.partner.headers import Lines, sort_lines
 from tests.edges.raw_requests import get
 from tests.edges.wire_bench import serving, wire
 
 OURS = Callers(networks(["10.1.0.0/16", "192.0.2.7", "2001:db8::/32"]))
 
 
-def lines(*headers: tuple[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode(), value.encode("latin-1")) for name, value in headers]
+def lines(*headers: tuple[str, str]) -> Lines:
+    return sort_lines([(name.encode(), value.encode("latin-1")) for name, value in headers])
 
 
-def forwarded_for(*values: str) -> list[tuple[bytes, bytes]]:
+def forwarded_for(*values: str) -> Lines:
     return lines(*(("X-Forwarded-For", value) for value in values))
 
 
@@ -70,9 +71,7 @@ def forwarded_for(*values: str) -> list[tuple[bytes, bytes]]:
         pytest.param("10.1.2.3", forwarded_for(", ".join(["10.1.1.1"] * 99)), "10.1.1.1", id="a hundred proxies"),
     ],
 )
-def test_the_caller_is_the_nearest_that_is_none_of_ours(
-    peer: str, headers: list[tuple[bytes, bytes]], caller: str
-) -> None:
+def test_the_caller_is_the_nearest_that_is_none_of_ours(peer: str, headers: Lines, caller: str) -> None:
     assert OURS.caller(peer, headers) == caller
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.partner.arrival import Gone, TimedOut, TooLarge
+from gateway.partner.arrival import Gone, TimedOut, TooLarge, connection_peer
 from gateway.partner.protocol import HttpLimits
 from gateway.partner.target import Malformed
 from tests.edges.raw_requests import CHUNKED, get, head, post
@@ -217,10 +217,19 @@ async def test_an_idle_connection_does_not_hold_up_stopping() -> None:
     writer.transport.abort()
 
 
-async def test_a_peer_of_both_families_has_one_name(bench: WireBench) -> None:
-    async with wire(bench) as line:
-        await line.send(get(target="/mapped"))
-        assert (await line.answer()).body == b"10.0.0.1 2001:db8::1 ''"
+@pytest.mark.parametrize(
+    ("peername", "name"),
+    [
+        (("::ffff:10.0.0.1", 4711, 0, 0), "10.0.0.1"),
+        (("2001:DB8::1", 4711, 0, 0), "2001:db8::1"),
+        (("fe80::1%eth0", 4711, 0, 2), "fe80::1"),
+        ("", ""),
+        (None, ""),
+    ],
+    ids=["mapped", "IPv6", "with a zone", "a Unix socket", "a connection that is gone"],
+)
+def test_a_peer_of_both_families_has_one_name(peername: object, name: str) -> None:
+    assert connection_peer(peername) == name
 
 
 async def test_a_caller_that_shuts_its_sending_side_still_gets_its_answer(bench: WireBench) -> None:

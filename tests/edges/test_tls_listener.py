@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
 from gateway.app import certificate as following
 from gateway.app.certificate import Certificate, open_certificate
@@ -33,9 +32,7 @@ def ca(tmp_path: Path) -> Authority:
 @asynccontextmanager
 async def listening(shown: ssl.SSLContext, limits: HttpLimits = QUICK) -> AsyncIterator[int]:
     bench = WireBench()
-    app = web.Application()
-    app.router.add_route("*", "/{tail:.*}", bench.handle)
-    runner = partner_runner(app, HttpEdge(bench.on_malformed, bench.on_fault, lambda: "new", limits))
+    runner = partner_runner(bench.handle, HttpEdge(bench.on_malformed, bench.on_fault, lambda: "new", limits))
     await runner.setup()
     bound = socket.create_server(("127.0.0.1", 0))
     await secure_site(runner, bound, shown).start()

@@ -9,7 +9,7 @@ from itertools import count
 
 from aiohttp import web
 
-from gateway.partner.arrival import Gone, TimedOut, TooLarge, arrival, connection_peer, read_body
+from gateway.partner.arrival import Gone, TimedOut, TooLarge, arrival, read_body
 from gateway.partner.callers import NOBODY_BETWEEN, Callers
 from gateway.partner.protocol import HttpEdge, HttpLimits, partner_runner
 from gateway.partner.target import Malformed
@@ -46,7 +46,7 @@ class WireBench:
         self.faults.append(error)
         return json.dumps({"resourceType": "OperationOutcome", "id": request_id, "peer": peer}).encode()
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         came = arrival(request)
         self.handled.append(came.target.path)
         self.seen.append({name.lower(): value for name, value in request.headers.items()})
@@ -67,11 +67,6 @@ class WireBench:
                 raise web.HTTPNotFound(text="plain")
             case ("big",):
                 return web.Response(body=b"x" * 16_000_000)
-            case ("mapped",):
-                first, second, third = (
-                    connection_peer(request.clone(remote=address)) for address in ("::ffff:10.0.0.1", "2001:DB8::1", "")
-                )
-                return web.Response(text=f"{first} {second} {third!r}")
             case ("slow",):
                 await asyncio.sleep(0.2)
                 self.handled.append("slow is done")
@@ -79,7 +74,7 @@ class WireBench:
                 pass
         return web.json_response({"peer": came.peer, "id": came.request_id})
 
-    async def echo(self, request: web.Request) -> web.Response:
+    async def echo(self, request: web.BaseRequest) -> web.Response:
         deadline = asyncio.get_running_loop().time() + self.body_seconds
         body = await read_body(request, BODY_LIMIT, deadline)
         self.bodies.append(body)
@@ -97,10 +92,8 @@ class WireBench:
 @asynccontextmanager
 async def serving(limits: HttpLimits = QUICK, callers: Callers = NOBODY_BETWEEN) -> AsyncIterator[WireBench]:
     bench, numbers = WireBench(), count(1)
-    app = web.Application()
-    app.router.add_route("*", "/{tail:.*}", bench.handle)
     edge = HttpEdge(bench.on_malformed, bench.on_fault, lambda: f"new-{next(numbers)}", limits, callers)
-    runner = partner_runner(app, edge)
+    runner = partner_runner(bench.handle, edge)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     bench.port = runner.addresses[0][1]

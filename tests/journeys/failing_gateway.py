@@ -22,7 +22,7 @@ HASTE = 0.6
 handle = Api.handle
 
 
-async def handle_failing(self: Api, request: web.Request) -> web.StreamResponse:
+async def handle_failing(self: Api, request: web.BaseRequest) -> web.StreamResponse:
     failure = request.headers.get("X-Fail", "")
     FAILURE.set(failure)
     desk = self.desk
