@@ -1,8 +1,8 @@
 """Where the log goes, and what never gets into it: the words of an error, which may quote what somebody sent."""
 
-import contextlib
 import errno
 import io
+import json
 import logging
 import sys
 import threading
@@ -18,6 +18,7 @@ DEEPEST: Final = 8
 """Causes of causes that are told."""
 
 _log = structlog.get_logger("pkb_gateway")
+_encode = json.JSONEncoder(default=repr).encode
 
 
 class Lenient(structlog.PrintLogger):
@@ -25,8 +26,10 @@ class Lenient(structlog.PrintLogger):
 
     def msg(self, message: str) -> None:
         """Write a line, if that can be."""
-        with contextlib.suppress(OSError):
+        try:
             super().msg(message)
+        except OSError:
+            return
 
     log = debug = info = warn = warning = msg
     fatal = failure = err = error = critical = exception = msg
@@ -71,20 +74,25 @@ def _with_trace(_: object, __: str, event: EventDict) -> EventDict:
     return event
 
 
+def as_json(_: object, __: str, event: EventDict) -> str:
+    """Render a line as `structlog.processors.JSONRenderer` does, which makes an encoder for each."""
+    return _encode(event)
+
+
 def set_up_log(form: str, worker: int | None = None) -> None:
     """Log to standard error, one event a line; each names the worker, where there are several."""
     if isinstance(sys.stderr, io.TextIOWrapper):
         # One call of the system for each line, even with PYTHONUNBUFFERED: several workers write to the same file.
         sys.stderr.reconfigure(line_buffering=True, write_through=False)
-    renderer: Processor = structlog.dev.ConsoleRenderer() if form == "console" else structlog.processors.JSONRenderer()
+    renderer: Processor = structlog.dev.ConsoleRenderer() if form == "console" else as_json
 
     def number(_: object, __: str, event: EventDict) -> EventDict:
-        return event if worker is None else {**event, "worker": worker}
+        return {**event, "worker": worker}
 
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
-            number,
+            *([] if worker is None else [number]),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _with_trace,

@@ -1,19 +1,24 @@
-"""Access tokens: issued by the gateway, verified on every call. Only the verdict on a signature is remembered."""
+"""Access tokens: issued by the gateway, verified on every call.
+
+Only the verdict on a signature is remembered, and how a token with a good one reads. What it says is weighed on every
+call: issuer, keys, audience, times, partner.
+"""
 
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from functools import lru_cache
+from typing import Final, TypeVar
 
 from gateway.partner.jwt_checks import (
     ID_LENGTH,
     Fault,
+    Said,
     Unproven,
     algorithm_is_allowed,
     expiry_fault,
-    first_fault,
     future_fault,
     has_extensions,
     is_expired,
@@ -21,7 +26,6 @@ from gateway.partner.jwt_checks import (
     short_text,
     text,
     type_is,
-    whole_seconds,
 )
 from gateway.partner.keys import ALGORITHMS, KID_LENGTH, KeySet, KeySource, Signing, VerifyingKey
 
@@ -31,7 +35,14 @@ LIFETIME: Final = 3600
 REMEMBERED: Final = 4096
 """Signature verdicts kept. Only good ones are, so that made-up tokens cannot push them out."""
 
+READ: Final = 1024
+"""Tokens kept as they were read, of those whose signature was good; their text is not."""
+
 ACCESS_TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 - a media type, not a secret
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
 _SCOPE: Final = re.compile(r"system/Appointment\.(?=.)(c?r?u?d?s?)")
 
 
@@ -40,15 +51,22 @@ class Scopes:
     """The known part of a scope text: what a token lets its holder ask for, before any grant is looked at."""
 
     known: tuple[str, ...] = ()
+    letters: frozenset[str] = field(init=False, repr=False, compare=False)
+    """The letters of all of them, each one of `cruds`."""
 
-    @classmethod
-    def read(cls, scope: str) -> "Scopes":
+    def __post_init__(self) -> None:
+        letters = frozenset("".join(word.rpartition(".")[2] for word in self.known))
+        object.__setattr__(self, "letters", letters)
+
+    @staticmethod
+    @lru_cache(maxsize=64)
+    def read(scope: str) -> "Scopes":
         """Scopes are `system/Appointment.` and letters of `cruds` in order (SMART 2); others are ignored."""
-        return cls(tuple(dict.fromkeys(word for word in scope.split(" ") if _SCOPE.fullmatch(word))))
+        return Scopes(tuple(dict.fromkeys(word for word in scope.split(" ") if _SCOPE.fullmatch(word))))
 
     def allows(self, letter: str) -> bool:
         """Whether any of the scopes holds `letter`, one of `cruds`."""
-        return any(letter in word.rpartition(".")[2] for word in self.known)
+        return letter in self.letters
 
     def __str__(self) -> str:
         return " ".join(self.known)
@@ -109,10 +127,13 @@ class AccessTokens:
     issuers: Mapping[str, Issuer]
     partner_of: Callable[[str, str], str | None]
     _good: OrderedDict[tuple[bytes, str, str], None] = field(default_factory=OrderedDict, repr=False)
+    """Signatures found good, by the token's hash, its issuer and the generation of the issuer's keys."""
+    _read: OrderedDict[bytes, Said] = field(default_factory=OrderedDict, repr=False)
+    """By the token's hash."""
 
     def verify(self, authorization: str | None, now: datetime) -> Verdict:
         """What the value of the one Authorization header proves at `now`, checked in a fixed order."""
-        token = _bearer(authorization)
+        token = self._bearer(authorization)
         return self._weigh(token, now) if isinstance(token, Unproven) else token
 
     async def identify(self, authorization: str | None, clock: Callable[[], datetime], deadline: float) -> Verdict:
@@ -120,31 +141,40 @@ class AccessTokens:
 
         Nobody is waited for beyond `deadline`, a time of the event loop.
         """
-        token = _bearer(authorization)
+        token = self._bearer(authorization)
         if not isinstance(token, Unproven):
             return token
         verdict = self._weigh(token, clock())
-        if verdict not in (TokenInvalid(Fault.KEY), TokenInvalid(Fault.SIGNATURE)):
+        if not isinstance(verdict, TokenInvalid) or verdict.reason not in (Fault.KEY, Fault.SIGNATURE):
             return verdict
-        name, kid = text(token.claims.get("iss")) or "", short_text(token.header.get("kid"), KID_LENGTH)
+        said, kid = token.said, short_text(token.said.header.get("kid"), KID_LENGTH)
+        issuer = self.issuers[said.issuer]
         # A token that no signature could save is not worth asking anybody.
-        if kid is None or not isinstance(self._believe(token, name, self.issuers[name], kid, clock()), Identity):
+        if kid is None or not isinstance(self._believe(said, issuer, kid, clock()), Identity):
             return verdict
-        keys = self.issuers[name].keys
         # A key that does not fit: the issuer may have put another one under the same name.
-        if not await keys.seek(kid, deadline, keys.key_set().find(kid)):
+        if not await issuer.keys.seek(kid, deadline, issuer.keys.key_set().find(kid)):
             return verdict
         return self._weigh(token, clock())
 
+    def _bearer(self, authorization: str | None) -> Unproven | TokenMissing | TokenInvalid:
+        if authorization is None:
+            return TokenMissing()
+        scheme, _, credentials = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not credentials.strip():
+            return TokenMissing()
+        token = read(credentials, self._read)
+        return TokenInvalid(token) if isinstance(token, Fault) else token
+
     def _weigh(self, token: Unproven, now: datetime) -> Verdict:
-        name = text(token.claims.get("iss")) or ""
-        issuer = self.issuers.get(name)
+        said = token.said
+        issuer = self.issuers.get(said.issuer)
         keys = None if issuer is None else issuer.keys.key_set()
-        key = None if keys is None else keys.find(token.kid)
-        fault = first_fault(
-            lambda: _algorithm_fault(token, issuer, key),
-            lambda: _type_fault(token, issuer),
-            lambda: Fault.EXTENSION if has_extensions(token) else None,
+        key = None if keys is None else keys.find(said.kid)
+        fault = (
+            _algorithm_fault(said, issuer, key)
+            or _type_fault(said, issuer)
+            or (Fault.EXTENSION if has_extensions(said) else None)
         )
         if fault is not None:
             return TokenInvalid(fault)
@@ -152,86 +182,76 @@ class AccessTokens:
             return TokenInvalid(Fault.ISSUER)
         if key is None:
             return TokenInvalid(Fault.KEY)
-        if not self._is_signed(token, name, keys, key):
+        if not self._is_signed(token, keys, key):
             return TokenInvalid(Fault.SIGNATURE)
-        return self._believe(token, name, issuer, key.kid, now)
+        return self._believe(said, issuer, key.kid, now)
 
-    def _believe(self, token: Unproven, name: str, issuer: Issuer, kid: str, now: datetime) -> Verdict:
-        """The claims, once the signature is proven. They are weighed on every call, never remembered."""
-        fault = first_fault(
-            lambda: _audience_fault(token, issuer.audience),
-            lambda: expiry_fault(token),
-            lambda: future_fault(token, now),
-            lambda: _lifetime_fault(token),
-            lambda: _claims_fault(token) if issuer.ours else None,
+    def _believe(self, said: Said, issuer: Issuer, kid: str, now: datetime) -> Verdict:
+        """The claims, once the signature is proven. They are weighed on every call; no verdict on them is kept."""
+        fault = (
+            _audience_fault(said, issuer.audience)
+            or expiry_fault(said)
+            or future_fault(said, now)
+            or _lifetime_fault(said)
+            or (_claims_fault(said) if issuer.ours else None)
         )
         if fault is not None:
             return TokenInvalid(fault)
-        subject = short_text(token.claims.get(issuer.partner_claim))
-        partner = None if subject is None else self.partner_of(name, subject)
+        subject = short_text(said.claims.get(issuer.partner_claim))
+        partner = None if subject is None else self.partner_of(said.issuer, subject)
         if partner is None:
             return TokenInvalid(Fault.PARTNER)
-        expires = whole_seconds(token.claims["exp"])
-        assert expires is not None
-        scopes = Scopes.read(text(token.claims.get("scope")) or "")
-        identity = Identity(partner, scopes, short_text(token.claims.get("jti")), name, kid, expires)
-        return TokenExpired(identity) if is_expired(token, now) else identity
+        assert said.expires is not None
+        scopes = Scopes.read(text(said.claims.get("scope")) or "")
+        identity = Identity(partner, scopes, short_text(said.claims.get("jti")), said.issuer, kid, said.expires)
+        return TokenExpired(identity) if is_expired(said, now) else identity
 
-    def _is_signed(self, token: Unproven, name: str, keys: KeySet, key: VerifyingKey) -> bool:
-        place = (token.digest, name, keys.generation)
-        if place in self._good:
-            self._good.move_to_end(place)
-            return True
-        if not key.verifies(token.signing_input, token.signature, token.algorithm or ""):
+    def _is_signed(self, token: Unproven, keys: KeySet, key: VerifyingKey) -> bool:
+        place = (token.digest, token.said.issuer, keys.generation)
+        if place not in self._good and not key.verifies(
+            token.signing_input, token.signature, token.said.algorithm or ""
+        ):
             return False
-        self._good[place] = None
-        if len(self._good) > REMEMBERED:
-            self._good.popitem(last=False)
+        _keep(self._good, place, None, REMEMBERED)
+        _keep(self._read, token.digest, token.said, READ)
         return True
 
 
-def _bearer(authorization: str | None) -> Unproven | TokenMissing | TokenInvalid:
-    if authorization is None:
-        return TokenMissing()
-    scheme, _, credentials = authorization.partition(" ")
-    if scheme.lower() != "bearer" or not credentials.strip():
-        return TokenMissing()
-    token = read(credentials)
-    return TokenInvalid(token) if isinstance(token, Fault) else token
+def _keep(kept: OrderedDict[_Key, _Value], key: _Key, value: _Value, most: int) -> None:
+    """Keep the ones used last."""
+    kept[key] = value
+    kept.move_to_end(key)
+    if len(kept) > most:
+        kept.popitem(last=False)
 
 
-def _algorithm_fault(token: Unproven, issuer: Issuer | None, key: VerifyingKey | None) -> Fault | None:
-    allowed = frozenset(ALGORITHMS)
-    if issuer is not None:
-        allowed &= issuer.algorithms
-    if key is not None:
-        allowed &= key.algorithms
-    return None if algorithm_is_allowed(token, allowed) else Fault.ALGORITHM
+def _algorithm_fault(said: Said, issuer: Issuer | None, key: VerifyingKey | None) -> Fault | None:
+    allowed = (each.algorithms for each in (issuer, key) if each is not None)
+    return None if algorithm_is_allowed(said, ALGORITHMS, *allowed) else Fault.ALGORITHM
 
 
-def _type_fault(token: Unproven, issuer: Issuer | None) -> Fault | None:
+def _type_fault(said: Said, issuer: Issuer | None) -> Fault | None:
     """Ours are `at+jwt` (RFC 9068 §4); other issuers set `typ` as they like."""
-    if issuer is None or not issuer.ours or type_is(token, (ACCESS_TOKEN_TYPE,)):
+    if issuer is None or not issuer.ours or type_is(said, (ACCESS_TOKEN_TYPE,)):
         return None
     return Fault.TYPE
 
 
-def _audience_fault(token: Unproven, audience: str) -> Fault | None:
-    aud = token.claims.get("aud")
+def _audience_fault(said: Said, audience: str) -> Fault | None:
+    aud = said.claims.get("aud")
     named = [aud] if isinstance(aud, str) else aud
     return None if isinstance(named, list) and audience in named else Fault.AUDIENCE
 
 
-def _lifetime_fault(token: Unproven) -> Fault | None:
-    issued, expires = whole_seconds(token.claims.get("iat")), whole_seconds(token.claims.get("exp"))
-    if issued is None or expires is None or expires - issued > LIFETIME:
+def _lifetime_fault(said: Said) -> Fault | None:
+    if said.issued is None or said.expires is None or said.expires - said.issued > LIFETIME:
         return Fault.LIFETIME
     return None
 
 
-def _claims_fault(token: Unproven) -> Fault | None:
+def _claims_fault(said: Said) -> Fault | None:
     """Ours name the partner and themselves; `client_id` (RFC 9068 §2.2) may be absent, but never another's."""
-    claims = token.claims
+    claims = said.claims
     if any(short_text(claims.get(name), ID_LENGTH) is None for name in ("sub", "jti")):
         return Fault.CLAIMS
     return None if claims.get("client_id", claims["sub"]) == claims["sub"] else Fault.CLAIMS

@@ -9,18 +9,16 @@ from typing import Final, Protocol
 
 from gateway.partner.jwt_checks import (
     Fault,
+    Said,
     Unproven,
     algorithm_is_allowed,
     expiry_fault,
-    first_fault,
     future_fault,
     has_extensions,
     is_expired,
     read,
     short_text,
-    text,
     type_is,
-    whole_seconds,
 )
 from gateway.partner.keys import ALGORITHMS, KID_LENGTH, KeySource, VerifyingKey
 
@@ -90,9 +88,10 @@ async def _seek(
     """Whether looking once more found the key of an assertion that is good in all that needs no key."""
     token = read(assertion)
     assert isinstance(token, Unproven), "its key was looked for"
-    issuer, kid = short_text(token.claims.get("iss")), short_text(token.header.get("kid"), KID_LENGTH)
+    said = token.said
+    issuer, kid = short_text(said.claims.get("iss")), short_text(said.header.get("kid"), KID_LENGTH)
     partner = None if issuer is None else registered(issuer)
-    if partner is None or kid is None or _claims_fault(token, token_url, now) is not None:
+    if partner is None or kid is None or _claims_fault(said, token_url, now) is not None:
         return False
     return await partner.keys.seek(kid, deadline, partner.keys.key_set().find(kid))
 
@@ -104,60 +103,56 @@ def check(
     token = read(assertion)
     if isinstance(token, Fault):
         return token
-    issuer = short_text(token.claims.get("iss"))
+    said = token.said
+    issuer = short_text(said.claims.get("iss"))
     partner = None if issuer is None else registered(issuer)
-    key = None if partner is None else partner.keys.key_set().find(token.kid)
-    fault = first_fault(
-        lambda: _algorithm_fault(token, key),
-        lambda: None if "typ" not in token.header or type_is(token, _TYPES) else Fault.TYPE,
-        lambda: Fault.EXTENSION if has_extensions(token) else None,
-        lambda: Fault.ISSUER if partner is None else None,
-        lambda: Fault.KEY if key is None else None,
-        lambda: _signature_fault(token, key),
-        lambda: _claims_fault(token, token_url, now),
-    )
+    key = None if partner is None else partner.keys.key_set().find(said.kid)
+    fault = _head_fault(said, key)
     if fault is not None:
         return fault
-    jti = short_text(token.claims.get("jti"))
-    expires = whole_seconds(token.claims.get("exp"))
-    assert partner is not None
-    assert key is not None
+    if partner is None:
+        return Fault.ISSUER
+    if key is None:
+        return Fault.KEY
+    if not key.verifies(token.signing_input, token.signature, said.algorithm or ""):
+        return Fault.SIGNATURE
+    fault = _claims_fault(said, token_url, now)
+    if fault is not None:
+        return fault
+    jti = short_text(said.claims.get("jti"))
     assert jti is not None
-    assert expires is not None
-    return Proven(partner, jti, key.kid, expires)
+    assert said.expires is not None
+    return Proven(partner, jti, key.kid, said.expires)
 
 
-def _algorithm_fault(token: Unproven, key: VerifyingKey | None) -> Fault | None:
-    allowed = frozenset(ALGORITHMS) if key is None else key.algorithms
-    return None if algorithm_is_allowed(token, allowed) else Fault.ALGORITHM
+def _head_fault(said: Said, key: VerifyingKey | None) -> Fault | None:
+    if not algorithm_is_allowed(said, ALGORITHMS if key is None else key.algorithms):
+        return Fault.ALGORITHM
+    if "typ" in said.header and not type_is(said, _TYPES):
+        return Fault.TYPE
+    return Fault.EXTENSION if has_extensions(said) else None
 
 
-def _signature_fault(token: Unproven, key: VerifyingKey | None) -> Fault | None:
-    algorithm = text(token.header.get("alg")) or ""
-    signed = key is not None and key.verifies(token.signing_input, token.signature, algorithm)
-    return None if signed else Fault.SIGNATURE
-
-
-def _claims_fault(token: Unproven, token_url: str, now: datetime) -> Fault | None:
-    return first_fault(
-        lambda: Fault.SUBJECT if token.claims.get("sub") != token.claims.get("iss") else None,
-        lambda: _audience_fault(token, token_url),
-        lambda: expiry_fault(token) or (Fault.EXPIRED if is_expired(token, now) else None),
-        lambda: future_fault(token, now),
-        lambda: _lifetime_fault(token, now),
-        lambda: Fault.CLAIMS if short_text(token.claims.get("jti")) is None else None,
+def _claims_fault(said: Said, token_url: str, now: datetime) -> Fault | None:
+    return (
+        (Fault.SUBJECT if said.claims.get("sub") != said.claims.get("iss") else None)
+        or _audience_fault(said, token_url)
+        or expiry_fault(said)
+        or (Fault.EXPIRED if is_expired(said, now) else None)
+        or future_fault(said, now)
+        or _lifetime_fault(said, now)
+        or (Fault.CLAIMS if short_text(said.claims.get("jti")) is None else None)
     )
 
 
-def _audience_fault(token: Unproven, token_url: str) -> Fault | None:
+def _audience_fault(said: Said, token_url: str) -> Fault | None:
     """The token URL alone: an assertion that also names another server could be replayed there."""
-    aud = token.claims.get("aud")
+    aud = said.claims.get("aud")
     named = aud if isinstance(aud, list) else [aud]
     return None if named == [token_url] else Fault.AUDIENCE
 
 
-def _lifetime_fault(token: Unproven, now: datetime) -> Fault | None:
-    expires, issued = whole_seconds(token.claims.get("exp")), whole_seconds(token.claims.get("iat"))
-    if expires is None or expires - now.timestamp() > LIFETIME:
+def _lifetime_fault(said: Said, now: datetime) -> Fault | None:
+    if said.expires is None or said.expires - now.timestamp() > LIFETIME:
         return Fault.LIFETIME
-    return Fault.LIFETIME if issued is not None and expires - issued > LIFETIME else None
+    return Fault.LIFETIME if said.issued is not None and said.expires - said.issued > LIFETIME else None

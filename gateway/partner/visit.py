@@ -3,6 +3,7 @@
 import asyncio
 import math
 from dataclasses import dataclass
+from typing import Final
 
 from aiohttp import web
 
@@ -44,6 +45,9 @@ from gateway.partner.table import Match, Name, Route
 from gateway.partner.target import Malformed, read_form
 from gateway.partner.wire import Misfit, read_command
 from gateway.partner.wishes import read_patch, read_resource
+
+_LETTERS: Final = frozenset("rsu")
+"""Those that any route asks for."""
 
 
 def _unsupported(media: Media | None) -> Stop:
@@ -96,7 +100,7 @@ class Visit:
         return Caller(
             partner=self.identity.partner,
             customer=self.matched.customer,
-            scope=frozenset(letter for letter in "rsu" if self.identity.scopes.allows(letter)),
+            scope=self.identity.scopes.letters & _LETTERS,
             token=TokenFacts(self.identity.issuer, self.identity.jti or "", self.identity.kid),
             client=self.came.peer,
             request_id=self.came.request_id,

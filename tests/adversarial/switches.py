@@ -118,7 +118,6 @@ def with_times_as_text() -> None:
     def seconds(value: Any) -> int | None:
         return int(value) if isinstance(value, str) and value.isdigit() else original(value)
 
-    put(access_tokens, "whole_seconds", seconds)
     put(jwt_checks, "whole_seconds", seconds)
 
 
