@@ -116,6 +116,14 @@ class Api:
         except Stop as stop:
             self._note(came, matched, route, stop.code)
             return self._no_token(stop) if route is not None and route.name is Name.TOKEN else self._told(stop)
+        try:
+            return await self._serve(request, came, matched, route, received)
+        finally:
+            self.turnstile.leave()
+
+    async def _serve(
+        self, request: web.BaseRequest, came: Arrival, matched: Match, route: Route, received: float
+    ) -> web.StreamResponse:
         if route.letter is None:
             return await self._open(request, came, matched, route, received)
         identity = await self._authenticate(came, received + self.desk.limits.deadline)
@@ -136,14 +144,16 @@ class Api:
 
     async def _have_room(self) -> None:
         """Step 3, in front of everything that costs: no token is looked at, no body is read."""
-        if not self.draining:
-            full = "in-flight" if self.in_flight > self.desk.limits.in_flight else None
-            full = full or (None if await self.turnstile.enter() else "turnstile")
-            if full is not None:
-                self.shed(full)
-                raise Stop(Code.OVERLOADED)
         if self.draining:
-            raise Stop(Code.DRAINING, headers={"Connection": "close"})
+            raise _draining()
+        full = "in-flight" if self.in_flight > self.desk.limits.in_flight else None
+        full = full or (None if await self.turnstile.enter() else "turnstile")
+        if full is not None:
+            self.shed(full)
+            raise Stop(Code.OVERLOADED)
+        if self.draining:  # it began while this one waited
+            self.turnstile.leave()
+            raise _draining()
 
     def _no_token(self, stop: Stop) -> web.Response:
         """Say in the words of OAuth what everybody else is told in those of FHIR (RFC 6749, 5.2)."""
@@ -281,6 +291,10 @@ class Api:
 
     def _told(self, stop: Stop) -> web.Response:
         return self.desk.answers.error(stop.code, stop.detail, expression=stop.expression, headers=stop.headers)
+
+
+def _draining() -> Stop:
+    return Stop(Code.DRAINING, headers={"Connection": "close"})
 
 
 def _operation(route: Route | None) -> str | None:

@@ -9,6 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
+FEW: Final = 16
+"""Requests inside that nobody has to be held back for: rounds let about as many work at a time in a busy process."""
+
 GRACE: Final = 1.0
 """Seconds for which requests may queue without a pause before any is refused: a burst is no overload."""
 
@@ -47,12 +50,13 @@ class Rounds:
 
 
 class Turnstile:
-    """Lets one request in each round of the process, holds a few back, and turns the rest away.
+    """Lets a few requests in as they come and further ones one each round of the process; turns away what is too much.
 
     A process with too much to do gets round slowly, for whatever reason: many requests, dear ones, a starved machine.
     One that waits, for PKB or a slow client, gets round at once; so a customer whose PKB hangs counts as no load.
     One request a round cannot outrun those inside, each of which gets a step further in a round. That bounds how many
-    work at a time, in steps of a request and not in milliseconds, on whatever machine.
+    work at a time, in steps of a request and not in milliseconds, on whatever machine. With fewer than `few` inside
+    it holds by itself.
 
     `soon` calls back one round later; `clock` gives seconds. All methods belong to the event loop.
     """
@@ -61,8 +65,11 @@ class Turnstile:
         self,
         clock: Callable[[], float] = time.monotonic,
         soon: Callable[[Callable[[], None]], None] | None = None,
+        few: int = FEW,
     ) -> None:
         self._clock = clock
+        self._few = few
+        self._inside = 0
         self._soon = soon or Rounds()
         self._waiting: deque[tuple[float, asyncio.Future[bool]]] = deque()
         self._standing: float | None = None
@@ -83,11 +90,23 @@ class Turnstile:
         return now - self._refused < CALM or (standing and len(self._waiting) > PLACES)
 
     async def enter(self) -> bool:
-        """Wait to be let in. False: turned away, because newer requests took the places."""
-        if not self._turning:
-            self._turning = True
-            self._soon(self._turn)
-            return True
+        """Wait to be let in, and `leave` when answered. False: turned away, because newer requests took the places."""
+        if self._waiting or self._inside >= self._few:
+            if not self._turning:
+                self._turning = True
+                self._soon(self._turn)
+            elif not await self._wait():
+                return False
+        self._inside += 1
+        return True
+
+    def leave(self) -> None:
+        """Let the next one in, in the place of one that was let in and is answered."""
+        self._inside -= 1
+        if self._waiting and self._inside < self._few:
+            self._let_in()
+
+    async def _wait(self) -> bool:
         now = self._clock()
         told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if self._standing is None:
@@ -106,11 +125,14 @@ class Turnstile:
         if not self._waiting:
             self._turning = False
             return
+        self._let_in()
+        self._soon(self._turn)
+
+    def _let_in(self) -> None:
         _, told = self._waiting.pop() if self.overloaded else self._waiting.popleft()
         if not self._waiting:
             self._standing = None
         _tell(told, let_in=True)
-        self._soon(self._turn)
 
 
 def _tell(told: asyncio.Future[bool], *, let_in: bool) -> None:

@@ -5,10 +5,12 @@ import io
 import json
 import subprocess
 import sys
+from fractions import Fraction
 
 import pytest
+import structlog
 
-from gateway.cli.log import Lenient, trace
+from gateway.cli.log import Lenient, as_json, trace
 
 
 class Full(io.StringIO):
@@ -94,3 +96,8 @@ def test_a_trace_of_causes_without_end_ends() -> None:
     error.__cause__ = error
 
     assert trace(error).count("ValueError") == 9
+
+
+def test_a_line_is_rendered_as_structlog_renders_it() -> None:
+    line = {"event": "request", "customer": None, "seconds": 0.25, "text": 'a "é"\n', "other": Fraction(1, 3)}
+    assert as_json(None, "info", dict(line)) == structlog.processors.JSONRenderer()(None, "info", dict(line))

@@ -13,6 +13,7 @@ from gateway.partner.shedding import CALM, GRACE, PATIENCE, PLACES, Rounds, Turn
 class Bench:
     """A turnstile whose rounds and seconds pass when a test says so."""
 
+    few: int = 0
     now: float = 100.0
     due: list[Callable[[], None]] = field(default_factory=list)
     inside: list[int] = field(default_factory=list)
@@ -20,7 +21,7 @@ class Bench:
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.turnstile = Turnstile(lambda: self.now, self.due.append)
+        self.turnstile = Turnstile(lambda: self.now, self.due.append, self.few)
 
     async def come(self, *names: int) -> None:
         for name in names:
@@ -180,6 +181,53 @@ async def test_under_lasting_overload_the_queue_stays_short_and_work_goes_on_eve
         assert len(bench.turnstile) <= PLACES
     assert len(bench.inside) == 301
     assert len(bench.away) == 300 * 3 + PLACES + 1 - 300 - len(bench.turnstile)
+
+
+async def test_a_few_are_let_in_at_once_and_start_no_round() -> None:
+    bench = Bench(few=3)
+    await bench.come(1, 2, 3)
+    assert (bench.inside, bench.due) == ([1, 2, 3], [])
+
+
+async def test_beyond_a_few_one_is_let_in_each_round() -> None:
+    bench = Bench(few=2)
+    await bench.come(1, 2, 3, 4, 5)
+    assert bench.inside == [1, 2, 3]
+    await bench.round()
+    assert bench.inside == [1, 2, 3, 4]
+    await bench.round()
+    assert bench.inside == [1, 2, 3, 4, 5]
+
+
+async def test_who_leaves_a_few_behind_makes_room_without_a_round() -> None:
+    bench = Bench(few=2)
+    await bench.come(1, 2, 3, 4, 5)
+    bench.turnstile.leave()
+    await bench.come()
+    assert bench.inside == [1, 2, 3]
+    bench.turnstile.leave()
+    await bench.come()
+    assert bench.inside == [1, 2, 3, 4]
+
+
+async def test_nobody_overtakes_those_who_wait() -> None:
+    bench = Bench(few=1)
+    await bench.come(1, 2, 3, 4)
+    bench.turnstile.leave()
+    bench.turnstile.leave()
+    await bench.come(5)
+    await bench.round(2)
+    assert bench.inside == [1, 2, 3, 4, 5]
+
+
+async def test_a_few_come_in_without_a_round_again_once_all_have_left() -> None:
+    bench = Bench(few=1)
+    await bench.come(1, 2, 3)
+    await bench.round(2)
+    for _ in range(3):
+        bench.turnstile.leave()
+    await bench.come(4)
+    assert (bench.inside, bench.due) == ([1, 2, 3, 4], [])
 
 
 async def test_a_round_comes_back_to_the_loop_by_way_of_another_thread() -> None:
