@@ -34,6 +34,7 @@ class Stuck(Exception):
 class _Connection:
     wire: socket.socket
     due: float = 0.0
+    late: float = 0.0
     number: int = 0
     step: int = 0
     came: bytes = b""
@@ -96,7 +97,7 @@ class Driver:
         moment = now()
         while due and due[0] <= moment:
             connection = self._idle.pop() if self._idle else self._connect()
-            self._late.append(moment - due[0])
+            connection.late = moment - due[0]
             self._ask(connection, due.popleft())
         if due:
             self._alarm.set(due[0])
@@ -151,12 +152,13 @@ class Driver:
         del self._all[connection.wire.fileno()]
         connection.wire.close()
         fresh = self._connect()
-        fresh.due = connection.due
+        fresh.due, fresh.late = connection.due, connection.late
         self._answered(fresh, status)
 
     def _answered(self, connection: _Connection, status: str) -> None:
         moment = now()
         self._took.append(moment - connection.due)
+        self._late.append(connection.late)
         self._answers[status] += 1
         if self._plan.rate:
             self._idle.append(connection)

@@ -29,7 +29,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of it. `took` and `late` are in seconds; `late` is how late the driver itself sent."""
+    """What came of it, in the order of the answers and in seconds; `late` is how late the driver itself sent."""
 
     seconds: float
     answers: dict[str, int]
