@@ -38,6 +38,7 @@ class _Connection:
     number: int = 0
     step: int = 0
     came: bytes = b""
+    busy: bool = False
 
 
 class Driver:
@@ -50,7 +51,7 @@ class Driver:
         self._alarm = Alarm()
         self._poll.register(self._alarm.fd, select.EPOLLIN)
         self._all: dict[int, _Connection] = {}
-        self._idle: list[_Connection] = []
+        self._idle: deque[_Connection] = deque()
         self._sent = 0
         self._late: list[float] = []
         self._took: list[float] = []
@@ -65,7 +66,7 @@ class Driver:
                 self._ask(self._connect(), now())
         else:
             # Connections are made before they are needed: a handshake is not the server's work on a request.
-            self._idle = [self._connect() for _ in range(self._plan.connections)]
+            self._idle.extend(self._connect() for _ in range(self._plan.connections))
             self._alarm.set(due[0])
         while len(self._took) < self._plan.count:
             happened = self._poll.poll(PATIENCE)
@@ -96,7 +97,8 @@ class Driver:
     def _send_due(self, due: deque[float]) -> None:
         moment = now()
         while due and due[0] <= moment:
-            connection = self._idle.pop() if self._idle else self._connect()
+            # The one that has waited longest: servers close what is idle for long.
+            connection = self._idle.popleft() if self._idle else self._connect()
             connection.late = moment - due[0]
             self._ask(connection, due.popleft())
         if due:
@@ -112,7 +114,7 @@ class Driver:
         return connection
 
     def _ask(self, connection: _Connection, due: float) -> None:
-        connection.due, connection.number, connection.step = due, self._sent, 0
+        connection.due, connection.number, connection.step, connection.busy = due, self._sent, 0, True
         self._sent += 1
         self._send(connection)
 
@@ -122,7 +124,14 @@ class Driver:
             raise Stuck("a request did not fit into the socket's buffer")
 
     def _receive(self, connection: _Connection) -> None:
-        data = connection.wire.recv(262_144)
+        try:
+            data = connection.wire.recv(262_144)
+        except ConnectionResetError:
+            data = b""
+        if not data and not connection.busy:
+            self._idle.remove(connection)
+            self._forget(connection)
+            return
         came = connection.came + data if connection.came else data
         end = came.find(b"\r\n\r\n")
         status = came[9:12].decode("ascii")
@@ -149,16 +158,20 @@ class Driver:
             self._answered(connection, status)
 
     def _reconnected(self, connection: _Connection, status: str) -> None:
-        del self._all[connection.wire.fileno()]
-        connection.wire.close()
+        self._forget(connection)
         fresh = self._connect()
         fresh.due, fresh.late = connection.due, connection.late
         self._answered(fresh, status)
+
+    def _forget(self, connection: _Connection) -> None:
+        del self._all[connection.wire.fileno()]
+        connection.wire.close()
 
     def _answered(self, connection: _Connection, status: str) -> None:
         moment = now()
         self._took.append(moment - connection.due)
         self._late.append(connection.late)
+        connection.busy = False
         self._answers[status] += 1
         if self._plan.rate:
             self._idle.append(connection)

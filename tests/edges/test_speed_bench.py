@@ -1,5 +1,7 @@
 """The benchmark's own parts: the stub, the driver, the figures. Nothing here is timed."""
 
+import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -86,6 +88,29 @@ def test_the_driver_goes_on_where_the_server_closes(stub: Upstream, load: Driver
     result = load.run(Plan("closing", stub.port, [closing], 10, connections=2))
     assert result.answers == {"200": 10}
     assert stub.counts()["connection"] >= 10
+
+
+async def test_a_connection_that_the_server_closes_while_it_is_idle_is_no_answer(load: Driver) -> None:
+    closed = 0
+
+    async def impatient(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal closed
+        with contextlib.suppress(TimeoutError, asyncio.IncompleteReadError):
+            while True:
+                async with asyncio.timeout(0.3):
+                    await reader.readuntil(b"\r\n\r\n")
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        closed += 1
+        writer.close()
+
+    server = await asyncio.start_server(impatient, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        # Ten connections, of which most have waited for longer than this server allows when their turn comes.
+        plan = Plan("slow", port, [f"GET /{PLACE} HTTP/1.1\r\n\r\n"], 12, connections=10, rate=12.0)
+        result = await asyncio.to_thread(load.run, plan)
+    assert result.answers == {"200": 12}
+    assert closed > 0
 
 
 def test_the_driver_asks_each_of_many_requests_once(stub: Upstream, load: Driver) -> None:
