@@ -14,7 +14,7 @@ from gateway.domain.codes import Code
 from gateway.domain.strict_json import MalformedJson, Number
 from gateway.flow.ports import Message, UpstreamFault
 from gateway.pkb.answers import fault_of, fault_of_token_status, invalid
-from gateway.pkb.http import HttpFault, checked_url
+from gateway.pkb.http import HttpFault, Reuse, checked_url
 from gateway.pkb.line import Line
 
 FETCH_SECONDS: Final = 5.0
@@ -114,7 +114,7 @@ class Credentials:
         deadline = asyncio.get_running_loop().time() + FETCH_SECONDS
         try:
             answer = await self._line.send(
-                Message.TOKEN, "POST", self._url, self._headers, deadline, body=self._body, alone=True
+                Message.TOKEN, "POST", self._url, self._headers, deadline, body=self._body, reuse=Reuse.NEVER
             )
         except HttpFault as fault:
             told = fault_of(fault)

@@ -21,7 +21,7 @@ from gateway.pkb.appointment_writing import NotExpressible, rewrite
 from gateway.pkb.breaker import Attempt, Breaker, BreakerOpen, BreakerState
 from gateway.pkb.credentials import Credentials, TokenSettings
 from gateway.pkb.dialect import R4, Dialect
-from gateway.pkb.http import Answer, HttpFault, NotConnected, checked_url, is_id, resource_url
+from gateway.pkb.http import Answer, HttpFault, NotConnected, Reuse, checked_url, is_id, resource_url
 from gateway.pkb.line import Line
 from gateway.pkb.resources import (
     FAIR_SECONDS,
@@ -219,7 +219,14 @@ class CustomerFhir:
                     "Prefer": "return=representation",
                 }
                 return token, await self._line.send(
-                    Message.WRITE, "PUT", url, headers, deadline, body=message.body, alone=True, fence=message.fence
+                    Message.WRITE,
+                    "PUT",
+                    url,
+                    headers,
+                    deadline,
+                    body=message.body,
+                    reuse=Reuse.RECENT,
+                    fence=message.fence,
                 )
             except UpstreamFault as fault:
                 if fault.code is not Code.UPSTREAM_UNAVAILABLE or not await self._resources.pause(retry, deadline):

@@ -17,7 +17,7 @@ from gateway.pkb.answers import RETRIES, Pauses
 from gateway.pkb.breaker import Attempt, Breaker, BreakerOpen, BreakerState
 from gateway.pkb.hl7_ack import judge, judge_fault
 from gateway.pkb.hl7_message import Details, Envelope, Kept, NotSayable, Person, Times
-from gateway.pkb.http import Answer, HttpFault, NotConnected, checked_url
+from gateway.pkb.http import Answer, HttpFault, NotConnected, Reuse, checked_url
 from gateway.pkb.line import Line
 from gateway.pkb.resources import FAIR_SECONDS, blames
 
@@ -121,7 +121,7 @@ class Hl7Route:
         while True:
             try:
                 return await self._line.send(
-                    Message.WRITE, "POST", self._url, headers, deadline, body=body, alone=True, fence=fence
+                    Message.WRITE, "POST", self._url, headers, deadline, body=body, reuse=Reuse.NEVER, fence=fence
                 )
             except NotConnected as fault:
                 pause = self._pauses.before(retry)

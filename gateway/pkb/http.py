@@ -1,17 +1,24 @@
 """HTTP towards PKB: one request, at most one message on the wire, a bounded answer, nothing done behind our back.
 
-Off are redirects, cookies, proxies from the environment, decompression, and the client library's own second try.
+aiohttp's request, connection and response are used without its session, and so without what a session does of its own
+accord: redirects, cookies, proxies from the environment, and a second try when a connection drops.
 """
 
 import asyncio
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
+from functools import lru_cache
 from ssl import SSLContext
-from types import SimpleNamespace, TracebackType
+from time import monotonic
+from types import TracebackType
 from typing import Final, Self
 
 import aiohttp
+from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from yarl import URL
 
 from gateway.flow.ports import unfenced
@@ -20,7 +27,13 @@ from gateway.pkb.names import Names
 
 LARGEST_ANSWER: Final = 2 * 1024 * 1024
 CONNECT_SECONDS: Final = 3.0
+RECENT_SECONDS: Final = 1.0
+"""How long ago PKB may have answered on a connection over which a write goes.
+
+No server is known to close a connection that has been idle for so short a time.
+"""
 NAMES_KEPT_SECONDS: Final = 10
+ADDRESSES_KEPT: Final = 1024
 
 _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _URL: Final = re.compile(
@@ -54,6 +67,17 @@ class Unreadable(HttpFault):
     """An answer came that cannot be taken in: no HTTP, larger than allowed, or encoded although none was accepted."""
 
 
+class Reuse(Enum):
+    """Which connection a request may go over."""
+
+    ANY = auto()
+    """Any that is kept, or a new one. For reads: on one that PKB has just closed they fail, and can be sent again."""
+    RECENT = auto()
+    """One on which PKB answered a moment ago, or a new one. For a write that can be looked up when it is in doubt."""
+    NEVER = auto()
+    """A new one, closed afterwards: whatever happened before it was there, no byte has left."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came back. Only a 200 has a body here: of every other status the status is all that counts."""
@@ -68,6 +92,7 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None and text not in {".", ".."}
 
 
+@lru_cache(ADDRESSES_KEPT)
 def resource_url(base_url: str, kind: str, id_: str) -> URL:
     """Build `[base]/[type]/[id]` from configuration and a checked id. Raises ValueError.
 
@@ -87,36 +112,37 @@ def checked_url(url: str) -> URL:
 
 
 class HttpClient:
-    """The connections to PKB. An asynchronous context manager; needs a running event loop.
-
-    Reads use a pool of kept connections. Writes get a connection of their own, closed afterwards: a kept one may
-    have been closed by PKB a moment before, and then nobody can tell whether a write on it arrived. One handshake
-    more per write is the price for hearing "never connected" instead of "unknown".
-    """
+    """The connections to PKB. An asynchronous context manager; needs a running event loop."""
 
     def __init__(self, user_agent: str, *, ssl_context: SSLContext | None = None) -> None:
         """`ssl_context` replaces the system's trust, for an authority of one's own. Names are verified either way."""
         if ssl_context is not None and not ssl_context.check_hostname:
             raise ValueError("a TLS context that verifies names is needed")
-        self._user_agent = user_agent
+        self._headers = {"User-Agent": user_agent, "Accept-Encoding": "identity"}
         self._ssl: SSLContext | bool = True if ssl_context is None else ssl_context
-        self._names = Names()
-        self._kept: aiohttp.ClientSession | None = None
-        self._fresh: aiohttp.ClientSession | None = None
+        self._open: _Connections | None = None
 
     async def __aenter__(self) -> Self:
         """Open without connecting anywhere."""
-        self._kept = self._session(force_close=False)
-        self._fresh = self._session(force_close=True)
+        names = Names()
+        self._open = _Connections(
+            _Kept(limit=0, ssl=self._ssl, resolver=names, ttl_dns_cache=NAMES_KEPT_SECONDS),
+            aiohttp.TCPConnector(
+                limit=0, ssl=self._ssl, resolver=names, ttl_dns_cache=NAMES_KEPT_SECONDS, force_close=True
+            ),
+            # The library's other waits are off: every request brings its own deadline.
+            aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+        )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close every connection."""
-        for session in (self._kept, self._fresh):
-            if session is not None:
-                await session.close()
+        opened, self._open = self._open, None
+        if opened is not None:
+            await opened.kept.close()
+            await opened.fresh.close()
 
     async def send(
         self,
@@ -126,31 +152,31 @@ class HttpClient:
         deadline: float,
         *,
         body: bytes | None = None,
-        alone: bool = False,
+        reuse: Reuse = Reuse.ANY,
         fence: Callable[[], bool] = unfenced,
     ) -> Answer:
         """Send one request once and read its answer until `deadline`, a time of the event loop.
 
-        `alone` keeps it off the kept connections. A request with a body is kept back when, right before its first
-        byte would leave, the deadline has passed or `fence` says no. Raises NotConnected (Withheld included),
-        Broken or Unreadable, and nothing else.
+        A request with a body is kept back when, right before its first byte would leave, the deadline has passed or
+        `fence` says no. Raises NotConnected (Withheld included), Broken or Unreadable, and nothing else.
         """
-        session = self._fresh if alone else self._kept
-        if session is None:
+        opened = self._open
+        if opened is None:
             raise NotConnected("client is not open")
         if asyncio.get_running_loop().time() >= deadline:
             raise NotConnected("no time is left", late=True)
         progress = Progress(deadline, fence)
-        data = None if body is None else FencedBody(body, progress)
         try:
-            async with (
-                asyncio.timeout_at(deadline),
-                session.request(
-                    method, url, headers=headers, data=data, allow_redirects=False, trace_request_ctx=progress
-                ) as response,
-            ):
-                progress.status = response.status
-                answer = await _answer(response)
+            async with asyncio.timeout_at(deadline):
+                request = aiohttp.ClientRequest(
+                    method,
+                    url,
+                    headers=self._headers | dict(headers),
+                    data=None if body is None else FencedBody(body, progress),
+                    loop=asyncio.get_running_loop(),
+                )
+                connection = await opened.connect(request, reuse, progress)
+                answer = await _exchange(request, connection, progress)
                 progress.whole = True
                 return answer
         except HttpFault:
@@ -160,57 +186,63 @@ class HttpClient:
             raise _fault(progress, "no answer in time" if late else "no connection in time", late=late) from error
         except aiohttp.ClientResponseError as error:
             raise Unreadable("the answer is not HTTP") from error
-        except (aiohttp.ClientError, _Dropped, OSError, ValueError, RuntimeError) as error:
-            raise _fault(progress, _named(error)) from error
+        except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
+            # The text of a foreign error may quote what PKB sent; its kind says enough.
+            raise _fault(progress, type(error).__name__) from error
         finally:
             progress.end()
 
-    def _session(self, *, force_close: bool) -> aiohttp.ClientSession:
-        # The library's waits are off: every request brings its own deadline, and the limits in front of it are ours.
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0,
-                ssl=self._ssl,
-                force_close=force_close,
-                resolver=self._names,
-                ttl_dns_cache=NAMES_KEPT_SECONDS,
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-            auto_decompress=False,
-            trust_env=False,
-            trace_configs=[_tracing()],
-            middlewares=[_no_second_try],
-        )
+
+class _Kept(aiohttp.TCPConnector):
+    """Hands out first the connection that was used last: the one that PKB is the least likely to be closing."""
+
+    def has_recent(self, key: ConnectionKey) -> bool:
+        """Whether the connection that would be handed out is one on which PKB answered a moment ago."""
+        held = self._conns.get(key)
+        if not held:
+            return False
+        protocol, answered_at = held[-1]
+        return monotonic() - answered_at <= RECENT_SECONDS and protocol.is_connected()
+
+    async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
+        if held := self._conns.get(key):
+            # aiohttp takes the leftmost, and puts back on the right.
+            held.rotate(1)
+        return await super()._get(key, traces)
 
 
-class _Dropped(Exception):
-    """The connection went away under a request; deliberately none of the errors after which aiohttp sends again."""
+@dataclass(frozen=True, slots=True)
+class _Connections:
+    kept: _Kept
+    fresh: aiohttp.TCPConnector
+    waits: aiohttp.ClientTimeout
 
-
-async def _no_second_try(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    # aiohttp repeats a PUT, DELETE or GET by itself when the connection drops, even after the request was read.
-    # It looks for ClientOSError and ServerDisconnectedError, and so must never see them.
-    try:
-        return await send(request)
-    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-        raise
-    except (OSError, aiohttp.ClientConnectionError) as error:
-        raise _Dropped(_named(error)) from error
-
-
-def _tracing() -> aiohttp.TraceConfig:
-    """Note the moment before which no byte can have left: a connection, with its TLS, was there for the request."""
-
-    async def connected(_session: object, context: SimpleNamespace, _params: object) -> None:
-        progress: Progress = context.trace_request_ctx
+    async def connect(self, request: aiohttp.ClientRequest, reuse: Reuse, progress: Progress) -> Connection:
+        """Find or make a connection, with its TLS. Until it is there no byte of a request can leave."""
+        progress.reused = reuse is Reuse.RECENT and self.kept.has_recent(request.connection_key)
+        connector = self.kept if progress.reused or reuse is Reuse.ANY else self.fresh
+        connection = await connector.connect(request, [], self.waits)
         progress.connected = True
+        return connection
 
-    config = aiohttp.TraceConfig()
-    config.on_connection_create_end.append(connected)
-    config.on_connection_reuseconn.append(connected)
-    return config
+
+async def _exchange(request: aiohttp.ClientRequest, connection: Connection, progress: Progress) -> Answer:
+    """Send a request over its connection and read the answer; the connection is given back, or closed."""
+    try:
+        assert connection.protocol is not None, "aiohttp's, while the connection is held"
+        connection.protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+        response = await request.send(connection)
+        try:
+            await response.start(connection)
+        except BaseException:
+            response.close()
+            raise
+        async with response:
+            progress.status = response.status
+            return await _answer(response)
+    except BaseException:
+        connection.close()
+        raise
 
 
 async def _answer(response: aiohttp.ClientResponse) -> Answer:
@@ -221,11 +253,11 @@ async def _answer(response: aiohttp.ClientResponse) -> Answer:
         raise Unreadable("the answer is encoded", status=response.status)
     if (response.content_length or 0) > LARGEST_ANSWER:
         raise Unreadable("the answer is too large", status=response.status)
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > LARGEST_ANSWER:
-            raise Unreadable("the answer is too large", status=response.status)
+    body = bytearray(await response.content.readany())
+    while not response.content.at_eof() and len(body) <= LARGEST_ANSWER:
+        body += await response.content.readany()
+    if len(body) > LARGEST_ANSWER:
+        raise Unreadable("the answer is too large", status=response.status)
     return Answer(response.status, etag, bytes(body))
 
 
@@ -235,8 +267,3 @@ def _fault(progress: Progress, reason: str, *, late: bool = False) -> HttpFault:
     if not progress.may_have_left:
         return NotConnected(reason, late=late)
     return Broken(reason, late=late, status=progress.status)
-
-
-def _named(error: BaseException) -> str:
-    # The text of a foreign error may quote what PKB sent; its kind says enough.
-    return str(error) if isinstance(error, _Dropped) else type(error).__name__

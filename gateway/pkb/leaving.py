@@ -5,6 +5,7 @@ on, asyncio runs what is ready before the timers that are due, so a timeout alon
 """
 
 import asyncio
+import select
 import socket
 import struct
 from collections.abc import Callable
@@ -30,6 +31,8 @@ class Progress:
     fenced: bool = False
     """Whether there is a body that asks before anything leaves."""
     connected: bool = False
+    reused: bool = False
+    """Whether the connection has carried another request before; PKB may have closed it since."""
     left: bool = False
     withheld: str = ""
     """Why it was kept back, if it was."""
@@ -47,7 +50,10 @@ class Progress:
         """Decide, right before the first byte, whether it may leave."""
         if not self.fence():
             self.withheld = "this process may no longer write"
-        # Last, since time passes while the fence is asked.
+        elif transport is None or transport.is_closing() or (self.reused and not _is_silent(transport)):
+            # PKB has hung up before anything was sent.
+            self.left = False
+        # Last, since time passes while the others are asked.
         elif asyncio.get_running_loop().time() >= self.deadline:
             self.withheld = "its time was over before it left"
         else:
@@ -64,6 +70,13 @@ class Progress:
             with suppress(OSError, ValueError):
                 wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
+
+
+def _is_silent(transport: asyncio.Transport) -> bool:
+    """Whether nothing has come over a connection on which nothing is due: no byte, no end, no reset."""
+    waiting = select.poll()
+    waiting.register(transport.get_extra_info("socket"), select.POLLIN)
+    return not waiting.poll(0)
 
 
 class FencedBody(BytesPayload):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from yarl import URL
 
 from gateway.flow.ports import Message, Result, UpstreamObserver, unfenced
-from gateway.pkb.http import Answer, HttpClient, HttpFault, NotConnected, Unreadable, Withheld
+from gateway.pkb.http import Answer, HttpClient, HttpFault, NotConnected, Reuse, Unreadable, Withheld
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,13 @@ class Line:
         deadline: float,
         *,
         body: bytes | None = None,
-        alone: bool = False,
+        reuse: Reuse = Reuse.ANY,
         fence: Callable[[], bool] = unfenced,
     ) -> Answer:
         """Send one request once; see `HttpClient.send`, which says what this raises."""
         began, result = time.perf_counter(), Result.ABANDONED
         try:
-            answer = await self.http.send(method, url, headers, deadline, body=body, alone=alone, fence=fence)
+            answer = await self.http.send(method, url, headers, deadline, body=body, reuse=reuse, fence=fence)
             result = _of_status(answer.status)
         except HttpFault as fault:
             result = _of_fault(fault)

@@ -11,7 +11,7 @@ from yarl import URL
 
 from gateway.flow.ports import Doubt, NotSent, Sender
 from gateway.pkb.breaker import BreakerState
-from gateway.pkb.http import Broken, HttpClient, NotConnected, Withheld
+from gateway.pkb.http import Broken, HttpClient, NotConnected, Reuse, Withheld
 from tests.edges import test_hl7_route as hl7
 from tests.edges.pkb_bench import CANCEL, CUSTOMER, PUT, SENDER, box, soon
 from tests.edges.raw_network import authority, listening, stalled_reader
@@ -65,7 +65,7 @@ async def test_a_write_whose_time_ran_out_in_a_stopped_process_never_leaves(
     ):
         stopped = stands_still(monkeypatch, 0.3)
         with pytest.raises(Withheld) as caught:
-            await http.send("PUT", URL(f"{server.url}/thing"), {}, soon(0.2), body=BODY, alone=True)
+            await http.send("PUT", URL(f"{server.url}/thing"), {}, soon(0.2), body=BODY, reuse=Reuse.NEVER)
         await server.closed()
         assert (stopped, caught.value.late) == ([0.3], True)
         assert (server.connections, bytes(server.received)) == (1, b"")
@@ -75,7 +75,7 @@ async def test_a_write_that_is_stopped_and_still_has_time_leaves(
     http: HttpClient, upstream: RawUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped = stands_still(monkeypatch, 0.1)
-    assert (await http.send("PUT", thing(upstream), {}, soon(5), body=BODY, alone=True)).status == 200
+    assert (await http.send("PUT", thing(upstream), {}, soon(5), body=BODY, reuse=Reuse.NEVER)).status == 200
     assert (stopped, upstream.heard[0].body) == ([0.1], BODY)
 
 
@@ -100,7 +100,7 @@ async def test_a_fence_is_asked_once_the_connection_is_there_and_keeps_the_write
 
     async with listening() as server:
         with pytest.raises(Withheld):
-            await http.send("PUT", URL(f"{server.url}/thing"), {}, soon(), body=BODY, alone=True, fence=fence)
+            await http.send("PUT", URL(f"{server.url}/thing"), {}, soon(), body=BODY, reuse=Reuse.NEVER, fence=fence)
         await server.closed()
         assert (asked, bytes(server.received)) == ([1], b"")
 
@@ -111,7 +111,7 @@ async def test_a_fence_that_fails_keeps_the_write_back(http: HttpClient) -> None
 
     async with listening() as server:
         with pytest.raises(NotConnected):
-            await http.send("PUT", URL(f"{server.url}/thing"), {}, soon(), body=BODY, alone=True, fence=fence)
+            await http.send("PUT", URL(f"{server.url}/thing"), {}, soon(), body=BODY, reuse=Reuse.NEVER, fence=fence)
         await server.closed()
         assert bytes(server.received) == b""
 
@@ -120,7 +120,7 @@ async def test_what_pkb_did_not_take_in_time_is_never_sent_later(http: HttpClien
     huge = b"x" * 1_000_000
     async with stalled_reader() as server:
         with pytest.raises(Broken) as caught:
-            await http.send("PUT", URL(f"{server.url}/thing"), {}, soon(0.4), body=huge, alone=True)
+            await http.send("PUT", URL(f"{server.url}/thing"), {}, soon(0.4), body=huge, reuse=Reuse.NEVER)
         assert caught.value.late
         assert len(await server.read_all()) < len(huge)
 

@@ -12,7 +12,7 @@ import pytest
 from yarl import URL
 
 from gateway.pkb import names as module
-from gateway.pkb.http import HttpClient, NotConnected
+from gateway.pkb.http import HttpClient, NotConnected, Reuse
 from gateway.pkb.names import Names
 from tests.edges.pkb_bench import soon
 from tests.edges.raw_upstream import RawUpstream, raw_upstream, reply
@@ -53,7 +53,7 @@ async def http() -> AsyncIterator[HttpClient]:
 
 async def put(http: HttpClient, host: str, port: int = 9, seconds: float = 5.0) -> int:
     url = URL(f"http://{host}:{port}/thing", encoded=True)
-    return (await http.send("PUT", url, {}, soon(seconds), body=b"{}", alone=True)).status
+    return (await http.send("PUT", url, {}, soon(seconds), body=b"{}", reuse=Reuse.NEVER)).status
 
 
 async def test_a_name_that_resolves_is_reached(http: HttpClient, resolver: Resolver) -> None:

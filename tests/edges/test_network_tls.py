@@ -10,7 +10,7 @@ import pytest
 from yarl import URL
 
 from gateway.pkb import http as module
-from gateway.pkb.http import HttpClient, NotConnected
+from gateway.pkb.http import HttpClient, NotConnected, Reuse
 from tests.edges.pkb_bench import soon
 from tests.edges.raw_network import Authority, authority, black_hole, listening, refused_port, resetting
 from tests.edges.raw_upstream import raw_upstream, reply
@@ -27,13 +27,13 @@ BAD: dict[str, Callable[[Authority], ssl.SSLContext]] = {
 }
 
 
-@pytest.mark.parametrize("alone", [True, False], ids=["a write", "a read"])
+@pytest.mark.parametrize(("method", "reuse"), [("PUT", Reuse.NEVER), ("PUT", Reuse.RECENT), ("GET", Reuse.ANY)])
 @pytest.mark.parametrize("bad", BAD)
-async def test_nothing_is_sent_over_tls_that_is_not_good(bad: str, alone: bool, tmp_path: Path) -> None:
+async def test_nothing_is_sent_over_tls_that_is_not_good(bad: str, method: str, reuse: Reuse, tmp_path: Path) -> None:
     ca = authority(tmp_path)
     async with listening(BAD[bad](ca)) as server, HttpClient("gateway/test", ssl_context=ca.trust()) as http:
         with pytest.raises(NotConnected) as caught:
-            await http.send("PUT" if alone else "GET", URL(f"{server.url}/thing"), {}, soon(), alone=alone)
+            await http.send(method, URL(f"{server.url}/thing"), {}, soon(), reuse=reuse)
         assert not caught.value.late
         assert bytes(server.received) == b""
 
@@ -42,7 +42,7 @@ async def test_the_same_authority_with_a_good_certificate_is_spoken_to(tmp_path:
     ca = authority(tmp_path)
     async with raw_upstream(ca.server()) as server, HttpClient("gateway/test", ssl_context=ca.trust()) as http:
         server.on("PUT /thing", reply(200, b"{}"))
-        answer = await http.send("PUT", URL(f"{server.url}/thing"), {}, soon(), body=b"{}", alone=True)
+        answer = await http.send("PUT", URL(f"{server.url}/thing"), {}, soon(), body=b"{}", reuse=Reuse.NEVER)
     assert answer.status == 200
 
 
@@ -84,6 +84,6 @@ async def test_a_connection_that_never_comes_about_sends_nothing_and_takes_bound
         began = soon(0)
         url = URL(f"{scheme}://127.0.0.1:{port}/thing")
         with pytest.raises(NotConnected) as caught:
-            await http.send("PUT", url, {}, soon(0.3 if late else 5), body=b"{}", alone=True)
+            await http.send("PUT", url, {}, soon(0.3 if late else 5), body=b"{}", reuse=Reuse.NEVER)
         assert caught.value.late == (late and hangs)
         assert soon(0) - began < 1.5

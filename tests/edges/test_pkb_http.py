@@ -22,6 +22,7 @@ from gateway.pkb.http import (
     HttpClient,
     HttpFault,
     NotConnected,
+    Reuse,
     Unreadable,
     checked_url,
     is_id,
@@ -50,20 +51,18 @@ def thing(upstream: RawUpstream) -> URL:
     return URL(f"{upstream.url}/thing", encoded=True)
 
 
-@pytest.mark.parametrize("alone", [False, True], ids=["on a kept connection", "on its own connection"])
-async def test_a_put_whose_connection_drops_is_seen_once(
-    http: HttpClient, upstream: RawUpstream, *, alone: bool
-) -> None:
+@pytest.mark.parametrize("reuse", Reuse)
+async def test_a_put_whose_connection_drops_is_seen_once(http: HttpClient, upstream: RawUpstream, reuse: Reuse) -> None:
     upstream.on("GET /thing", reply(200, b"{}"))
     upstream.on("PUT /thing", HANG_UP)
     await http.send("GET", thing(upstream), {}, soon())
 
     with pytest.raises(Broken):
-        await http.send("PUT", thing(upstream), {}, soon(), body=b"{}", alone=alone)
+        await http.send("PUT", thing(upstream), {}, soon(), body=b"{}", reuse=reuse)
 
     await asyncio.sleep(0.05)
     assert upstream.count("PUT /thing") == 1
-    assert upstream.heard[-1].connection == (2 if alone else 1)
+    assert upstream.heard[-1].connection == (2 if reuse is Reuse.NEVER else 1)
 
 
 async def test_a_put_on_a_first_connection_that_drops_is_seen_once(http: HttpClient, upstream: RawUpstream) -> None:
@@ -93,7 +92,7 @@ async def test_a_write_of_its_own_survives_kept_connections_that_pkb_has_closed(
     upstream.on("PUT /thing", reply(200, b"{}"))
     await http.send("GET", thing(upstream), {}, soon())
 
-    assert (await http.send("PUT", thing(upstream), {}, soon(), body=b"{}", alone=True)).status == 200
+    assert (await http.send("PUT", thing(upstream), {}, soon(), body=b"{}", reuse=Reuse.NEVER)).status == 200
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -182,7 +181,7 @@ async def test_an_answer_that_is_not_whole_is_a_fault_of_its_kind(
 async def test_only_a_200_is_read_to_its_end(http: HttpClient, upstream: RawUpstream) -> None:
     upstream.on("PUT /thing", reply(412, b'{"half', length=1000))
 
-    answer = await http.send("PUT", thing(upstream), {}, soon(2), body=b"{}", alone=True)
+    answer = await http.send("PUT", thing(upstream), {}, soon(2), body=b"{}", reuse=Reuse.NEVER)
 
     assert (answer.status, answer.body) == (412, b"")
 
@@ -211,21 +210,21 @@ async def test_a_refused_connection_is_no_connection(http: HttpClient) -> None:
         url = URL(f"http://127.0.0.1:{held.getsockname()[1]}/thing", encoded=True)
 
         with pytest.raises(NotConnected) as caught:
-            await http.send("PUT", url, {}, soon(), body=b"{}", alone=True)
+            await http.send("PUT", url, {}, soon(), body=b"{}", reuse=Reuse.NEVER)
 
     assert not caught.value.late
 
 
 async def test_an_unknown_name_is_no_connection(http: HttpClient) -> None:
     with pytest.raises(NotConnected):
-        await http.send("PUT", URL("http://pkb.invalid/thing", encoded=True), {}, soon(), body=b"{}", alone=True)
+        await http.send("PUT", URL("http://pkb.invalid/thing", encoded=True), {}, soon(), body=b"{}", reuse=Reuse.NEVER)
 
 
 async def test_a_failed_tls_handshake_is_no_connection(http: HttpClient, upstream: RawUpstream) -> None:
     url = URL(f"https://127.0.0.1:{upstream.port}/thing", encoded=True)
 
     with pytest.raises(NotConnected):
-        await http.send("PUT", url, {}, soon(0.5), body=b"{}", alone=True)
+        await http.send("PUT", url, {}, soon(0.5), body=b"{}", reuse=Reuse.NEVER)
 
     assert upstream.heard == []
 
@@ -268,7 +267,7 @@ async def test_a_certificate_is_verified_before_anything_is_sent(
 
     async with raw_upstream(tls) as upstream, HttpClient("gateway/test", ssl_context=trust) as http:
         upstream.on("PUT /thing", reply(200, b"{}"))
-        sending = http.send("PUT", thing(upstream), {}, soon(), body=b"{}", alone=True)
+        sending = http.send("PUT", thing(upstream), {}, soon(), body=b"{}", reuse=Reuse.NEVER)
         if sent:
             assert (await sending).status == 200
         else:
@@ -280,7 +279,7 @@ async def test_a_certificate_is_verified_before_anything_is_sent(
 
 async def test_a_deadline_that_has_passed_sends_nothing(http: HttpClient, upstream: RawUpstream) -> None:
     with pytest.raises(NotConnected) as caught:
-        await http.send("PUT", thing(upstream), {}, soon(-1), body=b"{}", alone=True)
+        await http.send("PUT", thing(upstream), {}, soon(-1), body=b"{}", reuse=Reuse.NEVER)
 
     assert caught.value.late
     assert upstream.heard == []
@@ -293,15 +292,15 @@ async def test_a_header_with_a_line_break_sends_nothing(http: HttpClient, upstre
     assert upstream.heard == []
 
 
-@pytest.mark.parametrize("alone", [False, True])
-async def test_a_client_that_is_not_open_sends_nothing(upstream: RawUpstream, *, alone: bool) -> None:
+@pytest.mark.parametrize("reuse", Reuse)
+async def test_a_client_that_is_not_open_sends_nothing(upstream: RawUpstream, reuse: Reuse) -> None:
     client = HttpClient("gateway/test")
     with pytest.raises(NotConnected):
-        await client.send("GET", thing(upstream), {}, soon(), alone=alone)
+        await client.send("GET", thing(upstream), {}, soon(), reuse=reuse)
     async with client:
         pass
     with pytest.raises(NotConnected):
-        await client.send("GET", thing(upstream), {}, soon(), alone=alone)
+        await client.send("GET", thing(upstream), {}, soon(), reuse=reuse)
 
 
 def test_tls_without_names_is_refused() -> None:

@@ -10,7 +10,7 @@ from yarl import URL
 from gateway.flow.ports import Message
 from gateway.pkb.credentials import TokenSettings
 from gateway.pkb.customer_fhir import BoxSettings, CustomerFhir
-from gateway.pkb.http import HttpClient, HttpFault
+from gateway.pkb.http import HttpClient, HttpFault, Reuse
 from gateway.pkb.line import Line
 from tests.edges.pkb_bench import CANCEL, CUSTOMER, GET, PATIENT, PUT, SENDER, TOKEN, cancelled, granted, soon
 from tests.edges.pkb_documents import appointment, patient
@@ -78,7 +78,7 @@ async def result_of(upstream: RawUpstream, seconds: float = 5.0, fence: Callable
         line = Line(http, "airedale-box", (heard,))
         url = URL(f"{upstream.url}/thing", encoded=True)
         with contextlib.suppress(HttpFault):
-            await line.send(Message.WRITE, "PUT", url, {}, soon(seconds), body=b"{}", alone=True, fence=fence)
+            await line.send(Message.WRITE, "PUT", url, {}, soon(seconds), body=b"{}", reuse=Reuse.NEVER, fence=fence)
     ((_, _, result),) = heard.exchanges
     return result
 

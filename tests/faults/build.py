@@ -25,7 +25,7 @@ from gateway.flow.replays import Replays
 from gateway.flow.store import KeyIsNew
 from gateway.flow.write import Writes
 from gateway.partner.visit import Visit
-from gateway.pkb.http import HttpClient, HttpFault
+from gateway.pkb.http import HttpClient, HttpFault, Reuse
 from gateway.pkb.upstreams import Upstreams
 from gateway.storage.journal import Journal
 from gateway.storage.journal_chain import Platform
@@ -92,12 +92,17 @@ def at(owner: type, method: str, when: str, kind: str, fits: Callable[..., bool]
     setattr(owner, method, wrapped)
 
 
+def _is_write(named: Mapping[str, Any]) -> bool:
+    """A write or a request for a token: whatever may not go over just any connection."""
+    return named.get("reuse", Reuse.ANY) is not Reuse.ANY
+
+
 def on_the_wire(kind: str) -> None:
     """Strike while PKB has a write and has not answered it."""
     original: Wrapped = HttpClient.send
 
     async def wrapped(self: Any, *args: Any, **named: Any) -> Any:
-        if named.get("alone"):
+        if _is_write(named):
             asyncio.get_running_loop().call_later(WIRE, strike, kind)
         return await original(self, *args, **named)
 
@@ -181,7 +186,7 @@ def with_resend() -> None:
         try:
             return await original(self, *args, **named)
         except HttpFault:
-            if not named.get("alone"):
+            if not _is_write(named):
                 raise
             return await original(self, *args, **named)
 
