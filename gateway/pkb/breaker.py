@@ -1,11 +1,11 @@
 """What protects PKB from us and customers from each other: a circuit breaker and a bulkhead."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 FAILURES: Final = 20
 PAUSE_SECONDS: Final = 2.0
@@ -26,11 +26,22 @@ class BreakerState(StrEnum):
     TRIAL = "trial"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Attempt:
     """One request as the breaker sees it. `failed` stays None where it proves nothing either way."""
 
+    breaker: "Breaker"
     failed: bool | None = None
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Tell the breaker what came of it."""
+        self.breaker.settle(self)
 
 
 @dataclass(slots=True)
@@ -51,20 +62,17 @@ class Breaker:
             return BreakerState.CLOSED
         return BreakerState.OPEN if self._trial is None else BreakerState.TRIAL
 
-    @contextmanager
-    def attempt(self) -> Iterator[Attempt]:
+    def attempt(self) -> Attempt:
         """Count what happens inside as one request, however many tries it makes. Raises BreakerOpen."""
-        attempt = Attempt()
+        attempt = Attempt(self)
         if self._opened_at is not None:
             if self._trial is not None or self.clock() < self._opened_at + self.pause:
                 raise BreakerOpen
             self._trial = attempt
-        try:
-            yield attempt
-        finally:
-            self._settle(attempt)
+        return attempt
 
-    def _settle(self, attempt: Attempt) -> None:
+    def settle(self, attempt: Attempt) -> None:
+        """Count a request that has ended."""
         if self._opened_at is not None and self._trial is not attempt:
             # It began before the breaker opened; only the trial tells whether PKB is back.
             return
@@ -104,22 +112,35 @@ class Bulkhead:
         """Requests per customer, for metrics."""
         return {customer: places.inside for customer, places in self._customers.items() if places.inside}
 
-    @asynccontextmanager
-    async def place(self, customer: str) -> AsyncIterator[None]:
+    def place(self, customer: str) -> "Place":
         """Take a place for the time inside. Raises Overloaded."""
-        places = self._customers.setdefault(customer, _Places(asyncio.Semaphore(self.limit)))
-        try:
-            await self._enter(places)
-            try:
-                yield
-            finally:
-                places.inside -= 1
-                places.free.release()
-        finally:
-            if not places.inside and not places.waiting:
-                self._customers.pop(customer, None)
+        return Place(self, customer)
 
-    async def _enter(self, places: _Places) -> None:
+    async def enter(self, customer: str) -> None:
+        """Take a place, waiting for one where none is free. Raises Overloaded."""
+        places = self._customers.get(customer)
+        if places is None:
+            places = self._customers[customer] = _Places(asyncio.Semaphore(self.limit))
+        try:
+            await self._take(places)
+        finally:
+            self._tidy(customer, places)
+
+    def leave(self, customer: str) -> None:
+        """Give a place back."""
+        places = self._customers[customer]
+        places.inside -= 1
+        places.free.release()
+        self._tidy(customer, places)
+
+    async def _take(self, places: _Places) -> None:
+        if places.free.locked():
+            await self._wait(places)
+        else:
+            await places.free.acquire()
+        places.inside += 1
+
+    async def _wait(self, places: _Places) -> None:
         if places.waiting >= WAITERS * self.limit:
             raise Overloaded
         places.waiting += 1
@@ -130,4 +151,25 @@ class Bulkhead:
             raise Overloaded from None
         finally:
             places.waiting -= 1
-        places.inside += 1
+
+    def _tidy(self, customer: str, places: _Places) -> None:
+        if not places.inside and not places.waiting:
+            self._customers.pop(customer, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A customer's place in the bulkhead."""
+
+    bulkhead: Bulkhead
+    customer: str
+
+    async def __aenter__(self) -> None:
+        """Take it. Raises Overloaded."""
+        await self.bulkhead.enter(self.customer)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give it back."""
+        self.bulkhead.leave(self.customer)
