@@ -27,6 +27,8 @@ class Door:
     behind: int
     contexts: dict[str, ssl.SSLContext]
     mode: str = "good"
+    answers: int | None = None
+    """After how many answers every connection is closed."""
     port: int = 0
     paused: threading.Event = field(default_factory=threading.Event)
     """Set once a connection waits in the mode `paused`."""
@@ -60,9 +62,12 @@ class Door:
             task.cancel()
         await asyncio.gather(*self._taking, return_exceptions=True)
 
-    def set(self, mode: str, *, keep: bool) -> None:
-        """Choose what happens to new connections; `keep` leaves those that are there alone."""
-        self.mode = mode
+    def set(self, mode: str, *, keep: bool, answers: int | None = None) -> None:
+        """Choose what happens to new connections; `keep` leaves those that are there alone.
+
+        All are closed once so many `answers` have come through.
+        """
+        self.mode, self.answers = mode, answers
         self.run(self.shut if mode == "refused" else self.open)
         if not keep:
             self.run(self.drop)
@@ -98,6 +103,11 @@ class Door:
             while data := await reader.read(65_536):
                 writer.write(data)
                 await writer.drain()
+                if self.answers is not None and data.startswith(b"HTTP/1.1 "):
+                    self.answers -= 1
+                    if self.answers == 0:
+                        for each in list(self._open):
+                            each.close()
         writer.close()
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from typing import Final
 
 import pytest
 from yarl import URL
@@ -31,10 +32,13 @@ class Network:
     door: Door
     world: World
 
-    def trouble(self, kind: str, *, keep: bool) -> None:
-        """Let every new connection to PKB fail in this way; `keep` leaves those that are there alone."""
+    def trouble(self, kind: str, *, keep: bool, answers: int | None = None) -> None:
+        """Let every new connection to PKB fail in this way; `keep` leaves those that are there alone.
+
+        After so many `answers` PKB hangs up, as it may do with idle connections at any time.
+        """
         self.world.say("names", kind.removeprefix("name ") if kind.startswith("name ") else "")
-        self.door.set("good" if kind.startswith("name ") else kind, keep=keep)
+        self.door.set("good" if kind.startswith("name ") else kind, keep=keep, answers=answers)
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +77,9 @@ async def read_any(gateway: Client, customer: str) -> int:
     return (await gateway.read(known["id"], customer=customer)).status
 
 
+READS: Final = 2
+"""What a cancel of a box reads before it writes: the appointment and its patient."""
+
 TROUBLES = [
     *("refused", "reset", "silent", "expired", "other name", "self-signed", "old TLS"),
     *("name gone", "name hang"),
@@ -99,11 +106,21 @@ async def test_a_write_to_a_box_without_a_connection_is_not_attempted(
 ) -> None:
     id_ = await gateway.fresh()
     assert (await gateway.read(id_)).status == 200
-    network.trouble(kind, keep=True)
+    network.trouble(kind, keep=True, answers=READS)
     reply = await gateway.cancel(id_)
     network.trouble("good", keep=True)
     await not_attempted(gateway, reply)
     assert await gateway.writes(id_) == []
+    assert (await gateway.cancel(id_)).status == 200
+    assert [each["applied"] for each in await gateway.writes(id_)] == [True]
+
+
+async def test_a_write_to_a_box_needs_no_new_connection_right_after_its_reads(
+    network: Network, gateway: Client
+) -> None:
+    id_ = await gateway.fresh()
+    assert (await gateway.read(id_)).status == 200
+    network.trouble("refused", keep=True)
     assert (await gateway.cancel(id_)).status == 200
     assert [each["applied"] for each in await gateway.writes(id_)] == [True]
 
@@ -127,7 +144,7 @@ async def test_a_process_that_was_stopped_until_a_write_was_late_does_not_send_i
 ) -> None:
     id_ = await gateway.fresh()
     assert (await gateway.read(id_)).status == 200
-    network.trouble("paused", keep=True)
+    network.trouble("paused", keep=True, answers=READS)
     writing = asyncio.create_task(gateway.cancel(id_))
     assert await asyncio.to_thread(network.door.paused.wait, 10)
     os.kill(network.place.pid, signal.SIGSTOP)
