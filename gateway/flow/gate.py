@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.domain.codes import Code
-from gateway.domain.decision import Check, Permit, Refusal
+from gateway.domain.decision import Check, Decision, Permit, Refusal, Shadow
 from gateway.domain.grant import Customer, Operation, Policy
 from gateway.domain.rules import admit
 from gateway.flow.rates import RateLimits
@@ -55,9 +55,9 @@ class Gate:
         partner = policy.partners[caller.partner]
         granted, quota = await self.rates.take(f"partner:{partner.id}", "partner", partner.rate)
         if not granted:
-            return Barred(_barred(Code.RATE_LIMITED, "partner-rate"), (quota,), policy, now)
+            return Barred(_barred(Code.RATE_LIMITED, "partner-rate", decision), (quota,), policy, now)
         if letter not in caller.scope:
-            return Barred(_barred(Code.SCOPE_INSUFFICIENT, "scope"), (quota,), policy, now)
+            return Barred(_barred(Code.SCOPE_INSUFFICIENT, "scope", decision), (quota,), policy, now)
         if isinstance(decision, Refusal):
             return Barred(decision, (quota,), policy, now)
         return await self._within_grant_rate(decision, quota, policy, now)
@@ -70,10 +70,14 @@ class Gate:
             return Admitted(permit, customer, (quota,))
         granted, own = await self.rates.take(f"grant:{permit.grant.id}", "grant", rate)
         if not granted:
-            refusal = Refusal(Code.RATE_LIMITED, (*permit.checks, Check("grant-rate", passed=False)), permit.grant)
+            checks = (*permit.checks, Check("grant-rate", passed=False))
+            # A shadow grant's own rate is not counted, so this is what it says up to here.
+            refusal = Refusal(Code.RATE_LIMITED, checks, permit.grant, shadow=permit.shadow)
             return Barred(refusal, (quota, own), policy, now)
         return Admitted(permit, customer, (quota, own))
 
 
-def _barred(code: Code, rule: str) -> Refusal:
-    return Refusal(code, (Check("partner-active", passed=True), Check(rule, passed=False)))
+def _barred(code: Code, rule: str, decision: Decision) -> Refusal:
+    """Refuse for a reason that no grant has a say in, and so no shadow grant either."""
+    shadow = None if decision.shadow is None else Shadow(decision.shadow.grant, code.value)
+    return Refusal(code, (Check("partner-active", passed=True), Check(rule, passed=False)), shadow=shadow)

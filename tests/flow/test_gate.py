@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.codes import Code
+from gateway.domain.decision import Shadow
 from gateway.domain.grant import Operation, Partner, Policy, Rate
 from gateway.flow.gate import Admitted, Barred, Gate
 from gateway.flow.rates import Rates
@@ -202,3 +203,49 @@ async def test_the_grants_in_force_when_the_request_arrives_decide() -> None:
     door.policy = no_grants()
 
     assert isinstance(await door.enter(), Barred)
+
+
+TRIED = grant(id="airedale-tried", operations=frozenset(Operation), shadow=True)
+WITH_A_SHADOW: list[Any] = [
+    pytest.param(
+        with_partner(partner(rate=SPENT), grant(), TRIED),
+        "u",
+        Shadow("airedale-tried", "rate-limited"),
+        id="the partner's rate, which is no grant's",
+    ),
+    pytest.param(
+        policy(grant(), TRIED),
+        "",
+        Shadow("airedale-tried", "scope-insufficient"),
+        id="the scope, which is no grant's",
+    ),
+    pytest.param(
+        policy(grant(rate=SPENT), TRIED), "u", Shadow("airedale-tried", None), id="the rate of the grant in force"
+    ),
+    pytest.param(
+        policy(grant(rate=SPENT), replace(TRIED, operations=frozenset({Operation.READ}))),
+        "u",
+        Shadow("airedale-tried", "operation-not-granted"),
+        id="the rate of the grant in force, and a shadow that refuses",
+    ),
+]
+
+
+@pytest.mark.parametrize(("in_force", "scope", "shadow"), WITH_A_SHADOW)
+async def test_a_refusal_at_the_gate_tells_what_the_shadow_grant_would_have_made_of_it(
+    in_force: Policy, scope: str, shadow: Shadow
+) -> None:
+    door = Door(in_force)
+    await door.enter(scope=frozenset(scope))
+
+    entered = await door.enter(scope=frozenset(scope))
+
+    assert isinstance(entered, Barred)
+    assert entered.refusal.shadow == shadow
+
+
+async def test_where_there_is_no_shadow_grant_a_refusal_tells_of_none() -> None:
+    entered = await Door(policy()).enter(scope=frozenset())
+
+    assert isinstance(entered, Barred)
+    assert entered.refusal.shadow is None
