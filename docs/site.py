@@ -17,6 +17,8 @@ BESIDE: Final[Mapping[str, str]] = {
     "LICENSE": "licence.md",
 }
 """Documents of the repository that are pages of the site as well, and their names there."""
+EXAMPLES: Final = "deploy"
+"""A folder whose files documents link to; the site has them as they are."""
 LINK: Final = re.compile(r"(\]\()([^)\s#]+)")
 
 
@@ -36,11 +38,14 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the documents beside this folder."""
+    """Add the documents beside this folder, and the examples."""
     for name, page in BESIDE.items():
         text = (ROOT / name).read_text(encoding="utf-8")
         content = f"# Licence\n\n```text\n{text}```\n" if name == "LICENSE" else text
         files.append(File.generated(config, page, content=content))
+    for example in sorted((ROOT / EXAMPLES).rglob("*")):
+        if example.is_file():
+            files.append(File.generated(config, str(example.relative_to(ROOT)), abs_src_path=str(example)))
     return files
 
 
@@ -53,8 +58,8 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
         name = target.rpartition("/")[2]
         if beside:
             target = BESIDE.get(target, target.removeprefix("docs/"))
-        elif name in BESIDE:
-            target = target.removeprefix("../").replace(name, BESIDE[name])
+        elif name in BESIDE or f"../{EXAMPLES}/" in target:
+            target = target.removeprefix("../").replace(name, BESIDE.get(name, name))
         return link[1] + target
 
     return LINK.sub(led, markdown)

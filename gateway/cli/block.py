@@ -9,7 +9,7 @@ import difflib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,13 +20,14 @@ import click
 from gateway.app.blocks import NotDone, Wish, lift, put
 from gateway.app.keys import read_audit_key
 from gateway.cli import tables
+from gateway.cli.completion import customer_ids, partner_ids
 from gateway.configuration import words
 from gateway.configuration.document import read_document
 from gateway.configuration.problems import ConfigurationRefused
 from gateway.configuration.secret import Reading, read_secret
 from gateway.configuration.settings_words import path, state_url
 from gateway.flow.ports import JournalUnavailable, StateUnavailable
-from gateway.storage.blocks import Blocks
+from gateway.storage.blocks import Block, Blocks
 from gateway.storage.journal import Journal, JournalSettings
 from gateway.storage.journal_chain import ChainSettings, Signer
 from gateway.storage.opening import open_database
@@ -36,15 +37,17 @@ BY: Final = "Who says so; goes on record."
 ANOTHER_USER: Final = "belongs to another user; run this as the user that runs the gateway"
 T = TypeVar("T")
 
-_CUSTOMER = click.option("--customer", metavar="ID", help="At this customer only; without it, at every one.")
+_CUSTOMER = click.option(
+    "--customer", metavar="ID", shell_complete=customer_ids, help="At this customer only; without it, at every one."
+)
 
 
 @click.command("block")
-@click.argument("partner", metavar="[PARTNER]", required=False)
+@click.argument("partner", metavar="[PARTNER]", required=False, shell_complete=partner_ids)
 @_CUSTOMER
 @click.option("--by", "by", metavar="NAME", help=BY)
 @click.option("--list", "only_list", is_flag=True, help="Only show who is blocked.")
-@click.option("--json", "as_json", is_flag=True, help="With --list: one JSON array in place of lines.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, with --list an array, in place of lines.")
 @tables.config_option
 def block(
     partner: str | None, customer: str | None, by: str | None, config: Path, *, only_list: bool, as_json: bool
@@ -54,29 +57,42 @@ def block(
     if only_list and (partner, customer, by) == (None, None, None):
         _show(place, as_json=as_json)
         return
-    if only_list or as_json or partner is None or by is None:
-        raise click.ClickException("either block PARTNER --by NAME [--customer ID], or block --list [--json]")
+    if only_list or partner is None or by is None:
+        raise click.ClickException("either block PARTNER --by NAME [--customer ID], or block --list")
     wish = _wish(partner, customer, by)
     new = place.run(lambda store: put(wish, store, place.journal))
-    click.echo(f"{_named(wish)} is blocked{'' if new else ', as before'}; every gateway refuses it within a second")
+    if as_json:
+        _tell(wish, blocked=True, changed=new)
+    else:
+        click.echo(f"{_named(wish)} is blocked{'' if new else ', as before'}; every gateway refuses it within a second")
     # Not before: to read a large file takes seconds, in which the partner would still be in.
     for note in _notes(place, wish):
         click.echo(f"note: {note}", err=True)
-    _show(place)
+    if not as_json:
+        _show(place)
 
 
 @click.command("unblock")
-@click.argument("partner", metavar="PARTNER")
+@click.argument("partner", metavar="PARTNER", shell_complete=partner_ids)
 @_CUSTOMER
 @click.option("--by", "by", required=True, metavar="NAME", help=BY)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object in place of lines.")
 @tables.config_option
-def unblock(partner: str, customer: str | None, by: str, config: Path) -> None:
+def unblock(partner: str, customer: str | None, by: str, config: Path, *, as_json: bool) -> None:
     """Lift a block; then the grants file alone says again what the partner may do."""
     place = _Place.read(config)
     wish = _wish(partner, customer, by)
     lifted = place.run(lambda store: lift(wish, store, place.journal))
+    if as_json:
+        _tell(wish, blocked=False, changed=lifted)
+        return
     click.echo(f"{_named(wish)} {'is no longer' if lifted else 'was not'} blocked")
     _show(place)
+
+
+def blocks_now(config: Path) -> Sequence[Block]:
+    """List who is blocked, for another verb. Raises click's exceptions where that cannot be told."""
+    return _Place.read(config).run(Blocks.listing, "the blocks cannot be listed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +186,11 @@ def _wish(partner: str, customer: str | None, by: str) -> Wish:
         except ValueError as error:
             raise click.ClickException(str(error)) from error
     return Wish(partner, customer, tables.read_name(by), datetime.now(UTC))
+
+
+def _tell(wish: Wish, *, blocked: bool, changed: bool) -> None:
+    """Tell programs what is so now, and whether it was not before."""
+    tables.echo_json({"partner": wish.partner, "customer": wish.customer, "blocked": blocked, "changed": changed})
 
 
 def _show(place: _Place, *, as_json: bool = False) -> None:

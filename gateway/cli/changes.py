@@ -12,6 +12,7 @@ import click
 
 from gateway.app.grants import read_policy
 from gateway.cli import tables
+from gateway.cli.completion import customer_ids
 from gateway.configuration.problems import ConfigurationRefused
 from gateway.configuration.settings import Settings
 from gateway.domain.changes import Changes, Made
@@ -27,7 +28,7 @@ _EVENTS: Final = (b'"intent"', b'"outcome"')
 
 
 @click.command("changes")
-@click.option("--customer", required=True, metavar="ID", help="Whose appointments.")
+@click.option("--customer", required=True, metavar="ID", shell_complete=customer_ids, help="Whose appointments.")
 @click.option("--since", required=True, metavar="DATE", help="From then on; in the customer's zone without an offset.")
 @click.option("--csv", "as_csv", is_flag=True, help="CSV with a row for each, in place of a table.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array, in place of a table.")

@@ -15,6 +15,7 @@ from gateway.app.bringing import Unusable, bring, placer_id_system, read_file
 from gateway.app.explaining import Explained, explain, explaining
 from gateway.app.grants import read_policy
 from gateway.cli import tables
+from gateway.cli.completion import customer_ids, partner_ids
 from gateway.configuration.problems import ConfigurationRefused
 from gateway.configuration.settings import Settings
 from gateway.configuration.settings_file import load_settings
@@ -47,8 +48,8 @@ class QuestionVerb(click.Command):
 
 
 @click.command("explain", cls=QuestionVerb)
-@click.option("--partner", required=True, metavar="ID", help="Who would ask.")
-@click.option("--customer", required=True, metavar="ID", help="On whose behalf.")
+@click.option("--partner", required=True, metavar="ID", shell_complete=partner_ids, help="Who would ask.")
+@click.option("--customer", required=True, metavar="ID", shell_complete=customer_ids, help="On whose behalf.")
 @click.option("--operation", required=True, type=click.Choice([each.value for each in Operation]), help="To do what.")
 @click.option("--appointment", type=tables.FILE, help="A FHIR R4 Appointment, or a Bundle of it and its Patient.")
 @click.option("--id", "id_", metavar="ID", help="An appointment to be read from PKB now; needs --by.")

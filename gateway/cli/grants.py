@@ -8,6 +8,7 @@ import click
 
 from gateway.app.grants import read_policy as policy_of
 from gateway.cli import tables
+from gateway.cli.block import blocks_now
 from gateway.cli.differences import as_json as difference_as_json
 from gateway.cli.differences import sentence, tell_duration, tell_rate
 from gateway.configuration.grants import GrantsReader
@@ -38,10 +39,16 @@ def read_policy(path: Path) -> Policy:
 def list_command(config: Path, file: Path | None, *, as_json: bool) -> None:
     """List who may do what at which customer, until when, and how many days are left."""
     policy = _policy_of(config) if file is None else read_policy(file)
+    blocked = _blocked(config) if file is None else None
+    if blocked is not None:
+        policy = policy.with_blocks(blocked)
     now = datetime.now(UTC)
     ordered = sorted(policy.grants, key=lambda grant: (grant.customer, grant.partner, grant.valid_from, grant.id))
     if as_json:
-        tables.echo_json([_json(grant, policy, now) for grant in ordered])
+        known = blocked is not None
+        tables.echo_json(
+            [{**_json(grant, policy, now), "blocked": _blocks(grant, policy) if known else None} for grant in ordered]
+        )
         return
     if not ordered:
         click.echo("nobody may do anything")
@@ -57,11 +64,26 @@ def _policy_of(config: Path) -> Policy:
         raise tables.refuse(refused.problems) from refused
 
 
+def _blocked(config: Path) -> frozenset[tuple[str, str | None]] | None:
+    """Find out who is blocked; None, with a word about it, where that cannot be told."""
+    try:
+        return frozenset((each.partner, each.customer) for each in blocks_now(config))
+    except click.ClickException as error:
+        click.echo(f"note: who is blocked is not shown: {error.message}", err=True)
+        return None
+
+
+def _blocks(grant: Grant, policy: Policy) -> bool:
+    return policy.blocked(grant.partner) or policy.blocked(grant.partner, grant.customer)
+
+
 def _state(grant: Grant, policy: Policy, now: datetime) -> str:
     if now >= grant.valid_until:
         return "ended"
     if policy.partners[grant.partner].suspended:
         return "suspended"
+    if _blocks(grant, policy):
+        return "blocked"
     if now < grant.valid_from:
         return "not yet"
     return "shadow" if grant.shadow else "in force"

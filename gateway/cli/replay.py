@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from gateway.cli import tables
-from gateway.cli.grants import read_policy
+from gateway.cli.grants import grants, read_policy
 from gateway.cli.progress import progress
 from gateway.domain.grant import Policy
 from gateway.domain.replay import REQUESTS, Again, Replayed, replay
@@ -171,7 +171,7 @@ def _lines(part: _Part) -> Iterator[bytes]:
             yield line
 
 
-@click.command("replay")
+@grants.command("replay")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="AUDIT...")
 @click.option("--against", required=True, type=tables.FILE, help="The other grants file.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object in place of lines.")

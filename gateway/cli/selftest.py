@@ -1,10 +1,11 @@
 """`pkb-gateway selftest`: the harmless attacks against a deployment, with a table of how it stood them."""
 
 import asyncio
+import contextlib
 import json
 import ssl
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +14,9 @@ from urllib.parse import SplitResult, urlsplit
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TaskProgressColumn
 
+from gateway.cli import tables
 from gateway.selftest.judging import complaints
 from gateway.selftest.sending import Place, send
 from gateway.selftest.vectors import Vector, harmless
@@ -35,15 +37,17 @@ Judged = Sequence[tuple[Vector, Sequence[str]]]
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="An access token to send with the attacks. It is sent to the gateway only, and needs no grant.",
 )
-def selftest(url: str, token_file: Path | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One JSON object in place of a table.")
+def selftest(url: str, token_file: Path | None, *, as_json: bool) -> None:
     """Attack a deployment in ways that change nothing and need no grant; exit 1 if it falls for any."""
     token = "" if token_file is None else token_file.read_text(encoding="utf-8").strip()
     parts = _checked(url)
     try:
-        judged = asyncio.run(_run(parts, token))
+        with _bar() as advance:
+            judged = asyncio.run(_run(parts, token, advance))
     except (OSError, ValueError, LookupError) as error:
         raise click.ClickException(f"{url} did not answer as a gateway does: {error}") from error
-    _print(judged)
+    _tell_json(judged) if as_json else _print(judged)
     sys.exit(1 if any(wrong for _, wrong in judged) else 0)
 
 
@@ -56,9 +60,26 @@ def _checked(url: str) -> SplitResult:
     return parts
 
 
-async def _run(parts: SplitResult, token: str) -> Judged:
+@contextlib.contextmanager
+def _bar() -> Iterator[Callable[[int], None]]:
+    """Show on a terminal how many attacks are over; what it gives is told of each how many there are."""
+    with Progress(
+        "attacking", BarColumn(), TaskProgressColumn(),
+        console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True,
+    ) as bar:  # fmt: skip
+        task = bar.add_task("", total=None)
+
+        def advance(total: int) -> None:
+            bar.update(task, total=total, advance=1)
+
+        yield advance
+
+
+async def _run(parts: SplitResult, token: str, advance: Callable[[int], None]) -> Judged:
     place = await _place(parts, token)
     room = asyncio.Semaphore(AT_ONCE)
+
+    chosen = [vector for vector in harmless().vectors if token or not vector.authenticated]
 
     async def judge(vector: Vector) -> tuple[Vector, Sequence[str]]:
         async with room:
@@ -66,8 +87,9 @@ async def _run(parts: SplitResult, token: str) -> Judged:
                 return vector, complaints(vector, await send(vector, place))
             except OSError as error:
                 return vector, [f"no connection: {error.strerror or type(error).__name__}"]
+            finally:
+                advance(len(chosen))
 
-    chosen = [vector for vector in harmless().vectors if token or not vector.authenticated]
     return await asyncio.gather(*(judge(vector) for vector in chosen))
 
 
@@ -90,16 +112,20 @@ async def _fetch(place: Place, target: str) -> Mapping[str, Any]:
 
 
 def _print(judged: Judged) -> None:
-    told = harmless().families
-    table = Table("attack", "withstood", "but")
-    for family, about in told.items():
+    rows = []
+    for family, about in harmless().families.items():
         mine = [(vector, wrong) for vector, wrong in judged if vector.family == family]
-        stood = sum(not wrong for _, wrong in mine)
-        but = "\n".join(f"{vector.name}: {'; '.join(wrong)}" for vector, wrong in mine if wrong)
-        if not mine:
-            continue
-        table.add_row(about, f"{stood} of {len(mine)}", but)
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(table)
-    stood = sum(not wrong for _, wrong in judged)
-    console.print(f"{stood} of {len(judged)} attacks withstood")
+        if mine:
+            rows.append((about, f"{sum(not wrong for _, wrong in mine)} of {len(mine)}"))
+    tables.show(("attack", "withstood"), rows)
+    for vector, wrong in judged:
+        if wrong:
+            click.echo(f"{vector.name}: {'; '.join(wrong)}")
+    click.echo(f"{sum(not wrong for _, wrong in judged)} of {len(judged)} attacks withstood")
+
+
+def _tell_json(judged: Judged) -> None:
+    fallen = [{"attack": vector.name, "family": vector.family, "but": list(wrong)} for vector, wrong in judged if wrong]
+    tables.echo_json(
+        {"ok": not fallen, "attacks": len(judged), "withstood": len(judged) - len(fallen), "fallen_for": fallen}
+    )

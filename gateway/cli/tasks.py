@@ -51,16 +51,17 @@ def list_command(config: Path, *, as_json: bool, ended: bool) -> None:
     if not rows:
         click.echo("no open tasks" if not ended else "no tasks")
         return
-    for line in _table([{**row, "age": _span(cast("int", row["age_seconds"]))} for row in rows]):
-        click.echo(line)
+    shown = [{**row, "age": _span(cast("int", row["age_seconds"]))} for row in rows]
+    tables.show(COLUMNS, [tuple(str(row[name]) for name in COLUMNS) for row in shown])
 
 
 @tasks.command("resolve")
 @click.argument("task", metavar="ID")
 @click.option("--outcome", required=True, metavar="applied|rejected", help="What PKB shows.")
 @click.option("--by", "by", required=True, metavar="NAME", help="Who says so; goes on record.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object in place of a sentence.")
 @tables.config_option
-def resolve_command(task: str, outcome: str, by: str, config: Path) -> None:
+def resolve_command(task: str, outcome: str, by: str, config: Path, *, as_json: bool) -> None:
     """End an open write as somebody saw it in PKB: applied, or rejected (not applied, not attempted).
 
     The running gateway lets go of the appointment within seconds.
@@ -77,6 +78,10 @@ def resolve_command(task: str, outcome: str, by: str, config: Path) -> None:
         raise click.ClickException(str(error)) from error
     except (JournalUnavailable, StateUnavailable, OSError) as error:
         raise click.ClickException(f"cannot resolve: {error}") from error
+    if as_json:
+        told = {"id": ended.id, "partner": ended.partner, "customer": ended.customer, "appointment": ended.appointment}
+        tables.echo_json({**told, "outcome": ended.outcome, "by": name})
+        return
     click.echo(f"Task {ended.id} of {ended.partner} at {ended.customer} has ended: {ended.outcome}, said {name}")
 
 
@@ -137,12 +142,6 @@ def _row(filed: Filed, now: datetime) -> dict[str, object]:
         "requested": task.requested.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "phase": filed.phase.value,
     }
-
-
-def _table(rows: list[dict[str, object]]) -> list[str]:
-    lines = [COLUMNS, *[tuple(str(row[name]) for name in COLUMNS) for row in rows]]
-    widths = [max(len(line[n]) for line in lines) for n in range(len(COLUMNS))]
-    return ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
 def _span(seconds: int) -> str:

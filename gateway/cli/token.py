@@ -13,6 +13,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from gateway.cli.completion import sandbox_partners
 from gateway.cli.tables import echo_json
 from gateway.partner.keys import ALGORITHMS
 from gateway.partner.token_endpoint import ASSERTION_TYPE, CLIENT_CREDENTIALS
@@ -138,7 +139,7 @@ def sign_for(sandbox: Path, entry: SandboxPartner) -> str:
     type=click.Path(dir_okay=False, path_type=Path),
     help="The sandbox.json a running sandbox wrote.",
 )
-@click.option("--partner", required=True, help="Id of one of its partners.")
+@click.option("--partner", required=True, shell_complete=sandbox_partners, help="Id of one of its partners.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object in place of lines.")
 def token(sandbox: Path, partner: str, *, as_json: bool) -> None:
     """Print an assertion and an access token of a sandbox partner."""

@@ -17,6 +17,7 @@ from gateway.cli.main import main
 from gateway.storage.blocks import Blocks
 from gateway.storage.opening import open_database
 from gateway.storage.verification import verify
+from tests.edges.grants_files import grants_file
 from tests.edges.settings_files import GOOD
 from tests.edges.task_place import AUDIT_KEY
 
@@ -181,6 +182,26 @@ def test_blocks_are_listed_for_people_and_for_programs(place: Place) -> None:
     assert datetime.now(UTC) - datetime.fromisoformat(told[0]["at"]) < timedelta(minutes=1)
 
 
+def test_programs_are_told_what_is_so_now_and_whether_it_is_new(place: Place) -> None:
+    first, again = (json.loads(place.run("block", "swiftbook", "--by", "A", "--json").stdout) for _ in range(2))
+    assert first == {"partner": "swiftbook", "customer": None, "blocked": True, "changed": True}
+    assert again == {**first, "changed": False}
+    lifted = json.loads(place.run("unblock", "swiftbook", "--by", "A", "--json").stdout)
+    assert lifted == {"partner": "swiftbook", "customer": None, "blocked": False, "changed": True}
+
+
+def test_a_list_of_grants_says_who_is_blocked(place: Place) -> None:
+    grants_file(place.config.parent)
+    place.block()
+    place.block("cardiolink", "--customer", "bradford")
+
+    rows = json.loads(place.run("grants", "list", "--json").stdout)
+
+    assert rows
+    assert {row["partner"] for row in rows if row["blocked"]} == {"swiftbook"}
+    assert {row["state"] for row in rows if row["partner"] == "swiftbook"} >= {"blocked"}
+
+
 BROKEN = [
     pytest.param("[partners.swiftbook", "the grants file cannot be read", id="no TOML"),
     pytest.param("", "the grants file cannot be read", id="empty"),
@@ -221,7 +242,6 @@ WRONG = [
     pytest.param(("block",), "either block PARTNER", id="nothing said"),
     pytest.param(("block", "swiftbook"), "either block PARTNER", id="nobody says so"),
     pytest.param(("block", "--list", "swiftbook"), "either block PARTNER", id="list and block"),
-    pytest.param(("block", "swiftbook", "--by", "A", "--json"), "either block PARTNER", id="block as JSON"),
     pytest.param(("block", "Swift Book", "--by", "A"), "cannot be an id", id="no id of a partner"),
     pytest.param(("block", "swiftbook", "--customer", "", "--by", "A"), "must not be empty", id="no id of a customer"),
     pytest.param(("block", "swiftbook", "--by", " "), "--by", id="a name of blanks"),

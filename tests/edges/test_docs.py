@@ -71,7 +71,10 @@ def keys_of(name: str) -> list[str]:
 
 def verbs(command: click.Command, name: str = "pkb-gateway") -> Iterator[tuple[str, click.Command]]:
     if isinstance(command, click.Group):
-        for word, below in command.commands.items():
+        context = click.Context(command)
+        for word in command.list_commands(context):
+            below = command.get_command(context, word)
+            assert below is not None, word
             yield from verbs(below, f"{name} {word}")
     else:
         yield name, command
