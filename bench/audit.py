@@ -7,7 +7,6 @@ run them, as processes of their own. Processor seconds are those of the command 
 import hashlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -93,15 +92,16 @@ class Ran:
 
 def run(*words: str) -> Ran:
     """Run a verb of the command line."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    command = [sys.executable, "-m", "gateway", *words]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    out, _ = process.communicate()
-    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "gateway", *words], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    out = process.stdout.read().decode()
+    # Of this child and its own children alone, not of those that wrote the records.
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         raise SystemExit(f"{words[:2]} ended with status {process.returncode}: {out[-500:]}")
-    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Ran(out, seconds, busy, after.ru_maxrss / 1024)
+    return Ran(out, time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
 def prepare(folder: Path, count: int) -> tuple[Path, Path, Path]:
