@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields
 from operator import attrgetter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from aiohttp import web
@@ -32,6 +32,7 @@ from gateway.app.noting import NotingLedger
 from gateway.app.ports import Handover, adopt, bind, tell_supervisor
 from gateway.app.pseudonyms import pseudonym_keys
 from gateway.app.readings import gauges
+from gateway.app.tracing import open_tracing, told_to_both, traced
 from gateway.app.upstreams import open_upstreams
 from gateway.app.writing import WriteSide, write_side
 from gateway.configuration.reload import GrantsWatcher
@@ -56,6 +57,9 @@ from gateway.storage.chain_tails import ChainFolder
 from gateway.storage.journal import Journal
 from gateway.storage.shared_rates import Buckets
 from gateway.storage.store import Store, open_store
+
+if TYPE_CHECKING:
+    from gateway.admin.tracing import Tracing
 
 SHUTDOWN: Final = 60.0
 """Seconds that requests under way have to end in after SIGTERM."""
@@ -137,6 +141,7 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
     """
     async with AsyncExitStack() as stack:
         metrics = Metrics()
+        tracing = await open_tracing(os.environ, stack)
         audit = await open_audit(settings, metrics, stack)
         journal = audit.journal
         store = await open_store(settings.state.url.reveal(), journal.chain, settings.state.keep)
@@ -151,7 +156,7 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         upstreams = await open_upstreams(
             settings, registry, metrics.alarm, heard, lambda: metrics.shed("per-customer"), stack
         )
-        gateway = _assemble(settings, registry, keys, journal, store, upstreams, metrics)
+        gateway = _assemble(settings, registry, keys, journal, store, upstreams, metrics, tracing)
         gateway.audit = audit
         gateway.certificate = await open_certificate(settings.listen.tls, utc_now, metrics.alarm, stack)
         # What an earlier process left is taken up before anything new can touch its appointments.
@@ -161,7 +166,7 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         # Once more when the ports are closed: a request whose body came late may have begun a write meanwhile.
         stack.push_async_callback(gateway.drain)
         sources = console_sources(settings, registry, upstreams, journal, store, ring)
-        await _open_ports(settings, gateway, metrics, sources, stack)
+        await _open_ports(settings, gateway, metrics, tracing, sources, stack)
         stack.push_async_callback(gateway.drain)
         yield gateway
 
@@ -174,13 +179,15 @@ def _assemble(
     store: Store,
     upstreams: Upstreams,
     metrics: Metrics,
+    tracing: "Tracing | None",
 ) -> Gateway:
     limits = settings.limits
+    stages = told_to_both(metrics.stage, tracing)
     # The old ones are read too: what is wrong with a key is told at the start, not when somebody asks for records.
     veil, *_ = pseudonym_keys(settings.audit)
     chains = ChainFolder(settings.audit.directory)
     ledger = NotingLedger(journal, metrics)
-    side = write_side(settings, registry, upstreams, ledger, store, chains, veil, metrics, metrics.stage)
+    side = write_side(settings, registry, upstreams, ledger, store, chains, veil, metrics, stages)
     answers = Answers(settings.codes_system, settings.public_url, limits.review_hint_after)
     press = TokenPress(settings.public_url, keys.ring, round(settings.tokens.lifetime.total_seconds()))
     issuers = {**foreign_issuers(settings, keys.urls), settings.public_url: press.issuer()}
@@ -189,7 +196,7 @@ def _assemble(
         gate=Gate(registry.policy, utc_now, rates),
         writes=side.writes,
         looks=side.looks,
-        searches=Searches(registry.policy, upstreams, ledger, veil, utc_now, metrics.stage),
+        searches=Searches(registry.policy, upstreams, ledger, veil, utc_now, stages),
         # Every node has this key and keeps it for long.
         cursors=Cursors.of(settings.audit.pseudonym_key.reveal().encode()),
         ledger=ledger,
@@ -216,9 +223,22 @@ def _assemble(
 
     def observe(seen: Seen) -> None:
         metrics.observe(seen.route, seen.status, seen.code or "", seen.seconds)
+        told: dict[str, object] = dict(zip(_SEEN, _seen_values(seen), strict=True))
+        if tracing is not None:
+            told["trace_id"] = tracing.tell(
+                seen.route,
+                seen.status,
+                {
+                    "partner": seen.partner,
+                    "customer": seen.customer,
+                    "operation": seen.operation,
+                    "decision": seen.decision,
+                    "code": seen.code,
+                },
+            )
         # Of what is turned away for want of room the metric counts every one; a line for each would cost more of it.
         if seen.code not in UNSAID:
-            log.info("request", **dict(zip(_SEEN, _seen_values(seen), strict=True)))
+            log.info("request", **told)
 
     api = Api(
         desk=desk,
@@ -226,7 +246,7 @@ def _assemble(
         token_endpoint=TokenEndpoint(f"{settings.public_url}/oauth2/token", press, registry.registered, store, wait),
         documents=Documents(answers, keys.ring, __version__, os.environ.get("PKB_GATEWAY_COMMIT", "unknown"), RELEASED),
         observe=observe,
-        stages=metrics.stage,
+        stages=stages,
         shed=metrics.shed,
     )
     return Gateway(api, registry.watcher, journal, store, side, keys, registry.blocks, upstreams)
@@ -239,7 +259,12 @@ def _rates(store: Store) -> RateLimits:
 
 
 async def _open_ports(
-    settings: Settings, gateway: Gateway, metrics: Metrics, sources: Sources, stack: AsyncExitStack
+    settings: Settings,
+    gateway: Gateway,
+    metrics: Metrics,
+    tracing: "Tracing | None",
+    sources: Sources,
+    stack: AsyncExitStack,
 ) -> None:
     def on_fault(error: BaseException | None, request_id: str, peer: str) -> bytes:
         _log.error("fault", request_id=request_id, peer=peer, exc_info=error)
@@ -249,7 +274,7 @@ async def _open_ports(
     edge = HttpEdge(gateway.api.malformed, on_fault, new_id, HttpLimits(shutdown=SHUTDOWN), callers)
     given = Handover.read(os.environ) or Handover(0, (), ())
     listen, admin = settings.listen, settings.admin
-    api = partner_runner(gateway.api.handle, edge)
+    api = partner_runner(traced(gateway.api.handle, tracing), edge)
     gateway.partner_port = await _listen(api, listen.host, listen.port, given.partner, stack, gateway.certificate)
 
     metrics.read(gauges(gateway))
