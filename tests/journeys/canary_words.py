@@ -27,8 +27,10 @@ from tests.journeys.partner import (
 from tests.journeys.processes import Json, Place
 
 FHIR = {"Content-Type": "application/fhir+json"}
-ON_RECORD = ("audit/", "state.db", "console/", "console.db")
-"""What the audit stream and the store hold by the name that a partner uses: ids of appointments, Tasks and tokens."""
+ON_RECORD = ("audit/", "state.db", "console/", "console.db", "page /requests", "page /audit/stream")
+"""What the audit stream and the store hold by the name that a partner uses: ids of appointments, Tasks and tokens.
+
+The console shows records to operators as they are."""
 
 
 @dataclass
