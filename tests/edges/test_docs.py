@@ -101,7 +101,7 @@ def written_events() -> list[str]:
 def logged_events() -> list[str]:
     """The first words of every line that the code logs, as its own text has them."""
     code = [path for path in (ROOT / "gateway").rglob("*.py") if not {"simulator", "configuration"} & set(path.parts)]
-    said = r"(?:\b_log\.(?:info|warning|error|exception|log)|notice)\(\s*(?:record\.levelno, )?\"([a-z][A-Za-z -]+)\""
+    said = r"(?:\b_?log\.(?:info|warning|error|exception|log)|notice)\(\s*(?:record\.levelno, )?\"([a-z][A-Za-z -]+)\""
     found = {words for path in code for words in re.findall(said, path.read_text(encoding="utf-8"))}
     assert {"request", "serving", "fault", "library", "open write", "blocks could not be read"} <= found
     return sorted(found)
