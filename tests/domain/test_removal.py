@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.domain.chain import FIRST_PREV, What
-from gateway.domain.chain_check import Bad, Link, Named, Removed, Sound, Stretch, joined, removals
+from gateway.domain.chain import FIRST_PREV, What, seal
+from gateway.domain.chain_check import Bad, Link, Named, Removed, Sound, Stretch, follow, joined, removals
 from gateway.domain.removal import upheld
 
 
@@ -97,3 +97,11 @@ def test_what_is_not_said_in_full_says_nothing(stated: object) -> None:
 def test_what_is_said_in_full_is_taken() -> None:
     stated = {"file": "f", "chain": "a", "first": 1, "last": 3, "hash": "hash 3", "ends": False}
     assert list(removals({"seq": 5, "removed": [stated]})) == [gone("a", 3)]
+
+
+def test_what_is_said_of_removals_is_gathered_as_a_chain_is_followed() -> None:
+    stated = {"file": "f", "chain": "a", "first": 1, "last": 3, "hash": "hash 3", "ends": False}
+    record = {"chain": "b", "seq": 1, "event": "segments-removed", "removed": [stated]}
+    found = follow("b", [("f", 1, seal(record, FIRST_PREV).line)], Link())
+    assert isinstance(found, Stretch)
+    assert found.removed == (gone("a", 3, seq=1),)

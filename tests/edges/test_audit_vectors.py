@@ -53,6 +53,7 @@ def test_without_what_it_takes_nothing_is_seen(name: str) -> None:
 
 def script(folder: Path) -> str:
     """The program of the document, set to a folder."""
+    block: str
     [block] = re.findall(r"```python\n(import base64, hashlib.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
     for old, new in (
         ("var/sandbox/audit", folder),

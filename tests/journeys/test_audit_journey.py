@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from rich.console import Console
 from gateway.cli.tour import walk
 from gateway.storage import verification
 from tests.edges.balp import assert_fits
+from tests.journeys.issuing import node
 from tests.journeys.partner import NHS_NUMBER, REASONS, Client, comment, parameters, patient, reason
 from tests.journeys.processes import Json, Place
 from tests.journeys.test_fhir_resources import assert_r4
@@ -246,3 +248,33 @@ async def test_what_was_refused_is_on_record_with_its_checks_and_facts(day: list
     assert ["notice-kept", False] in record["checks"]
     assert record["facts"]["owner"] == ["airedale"]
     assert record["facts"]["labels"] == ["GENERAL_HEALTH"]
+
+
+async def test_a_second_place_that_is_away_degrades_and_hinders_nobody(
+    day: list[str], client: Client, tmp_path: Path
+) -> None:
+    kept = tmp_path / "mounted" / "checkpoints.jsonl"
+    config = client.place.directory / "copying.toml"
+    text = (client.place.directory / "gateway.toml").read_text(encoding="utf-8")
+    config.write_text(text.replace("[audit]\n", f'[audit]\ncheckpoints = "{kept}"\n', 1), encoding="utf-8")
+    place = replace(client.place, told={**client.place.told, "config_file": str(config)})
+
+    async def until_degraded(url: str, *, wanted: bool) -> None:
+        for _ in range(100):
+            async with client.session.get(f"{url}/health/ready") as response:
+                said = await response.json()
+            if ("checkpoints" in said["degraded"]) is wanted:
+                assert (response.status, said["checks"]["audit"]) == (200, True)
+                return
+            await asyncio.sleep(0.2)
+        raise AssertionError(f"checkpoints: never {wanted}")
+
+    with node(place, "copying", "") as copying:
+        await until_degraded(copying.admin_url, wanted=True)
+        async with client.session.get(f"{copying.admin_url}/metrics") as response:
+            assert 'pkb_gateway_alarms_total{event="checkpoints-not-copied"} 1.0' in await response.text()
+        kept.parent.mkdir()
+        await until_degraded(copying.admin_url, wanted=False)
+    signed = [each for each in copying.records() if each["event"] == "checkpoint"]
+    assert [json.loads(line) for line in kept.read_bytes().splitlines()] == signed
+    assert len(signed) >= 2
