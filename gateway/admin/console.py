@@ -2,8 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,12 +12,11 @@ from aiohttp import web
 from gateway.admin.access import OPERATOR, Access
 from gateway.admin.charts import HEIGHT, WIDTH, chart
 from gateway.admin.dossier import dossier
-from gateway.admin.feed import Record
+from gateway.admin.feed import FILTERS, Filter, Record
 from gateway.admin.matrix import STATES, matrix
 from gateway.admin.pages import Pages
 from gateway.admin.ring import SLOTS, SPAN, Heard
 from gateway.admin.sources import Blocked, Missing, Sources
-from gateway.admin.stream import FILTERS, Filter
 from gateway.admin.words import EVENTS, advice
 from gateway.domain.codes import Code
 from gateway.domain.grant import Operation
@@ -30,7 +29,7 @@ ID: Final = re.compile(r"[A-Za-z0-9._:\-]{1,64}")
 """How request ids and Task ids are spelled."""
 
 _QUIET: Final = frozenset({"checkpoint", "start", "stop"})
-"""Events that are shown only where they are asked for."""
+_GRANTS_NEWS: Final = Filter({"event": frozenset({"grants-loaded", "grants-refused"})})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,9 @@ class Console:
     async def live(self, request: web.Request) -> web.Response:
         """What is decided now; newer records come by themselves where scripts run."""
         wanted = Filter.read(request.query)
-        trouble, records = await self._recent(without(_QUIET, wanted), SHOWN)
+        # Signatures and the like are shown only where they are asked for.
+        heard = wanted if "event" in wanted.fields else replace(wanted, quiet=_QUIET)
+        trouble, records = await self._recent(heard, SHOWN)
         values = {
             "records": [_line(each) for each in reversed(records)],
             "trouble": trouble,
@@ -127,8 +128,7 @@ class Console:
 
     async def grants(self, request: web.Request) -> web.Response:
         """How the grants file stands."""
-        events = frozenset({"grants-loaded", "grants-refused"})
-        _, news = await self._recent(lambda record: record.get("event") in events, GRANTS_NEWS)
+        _, news = await self._recent(_GRANTS_NEWS, GRANTS_NEWS)
         policy = self.sources.policy()
         values = {
             "file": self.sources.grants_file(),
@@ -192,18 +192,11 @@ class Console:
         except Missing:
             return None
 
-    async def _recent(self, wanted: Callable[[Record], bool], count: int) -> tuple[str, Sequence[Record]]:
+    async def _recent(self, wanted: Filter, count: int) -> tuple[str, Sequence[Record]]:
         try:
             return "", await self.sources.audit.recent(wanted, count)
         except Missing as missing:
             return str(missing), ()
-
-
-def without(quiet: frozenset[str], wanted: Filter) -> Callable[[Record], bool]:
-    """Leave out quiet events, unless events are asked for by name."""
-    if "event" in wanted.fields:
-        return wanted
-    return lambda record: record.get("event") not in quiet and wanted(record)
 
 
 def write_values(filed: Filed, now: datetime) -> dict[str, Any]:

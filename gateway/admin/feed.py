@@ -11,9 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import structlog
+from multidict import MultiMapping
 
 Record = Mapping[str, Any]
 Wanted = Callable[[Record], bool]
+
+FILTERS: Final = ("partner", "customer", "operation", "decision", "code", "event")
+"""The fields of a record that a viewer may ask for."""
 
 PAUSE: Final = 0.2
 """Seconds between two looks at the audit folder."""
@@ -22,6 +26,27 @@ WAITING: Final = 500
 VIEWERS: Final = 64
 
 _log = structlog.get_logger("pkb_gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a viewer wants to see: for each field the values that will do."""
+
+    fields: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    quiet: frozenset[str] = frozenset()
+    """Events that are left out."""
+
+    @classmethod
+    def read(cls, query: MultiMapping[str]) -> "Filter":
+        """Take it from a query. Fields left empty do not count."""
+        given = {name: frozenset(filter(None, query.getall(name, ()))) for name in FILTERS}
+        return cls({name: values for name, values in given.items() if values})
+
+    def __call__(self, record: Record) -> bool:
+        """Whether a record is wanted."""
+        return record.get("event") not in self.quiet and all(
+            record.get(name) in values for name, values in self.fields.items()
+        )
 
 
 class News(Protocol):

@@ -1,11 +1,13 @@
 """The admin port: health, metrics, the audit stream and the console. Never reachable through the partner port."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlencode
 
+import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
@@ -19,6 +21,8 @@ from gateway.admin.stream import Stream
 
 BODY: Final = 64 * 1024
 """Bytes of a form."""
+
+_log = structlog.get_logger("pkb_gateway")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,11 @@ class Admin:
             raise
         except web.HTTPException as error:
             return await self._error(request, error)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever failed, a person gets a page and the log a trace
+            _log.error("fault", what=request.path, exc_info=error)
+            return await self._error(request, web.HTTPInternalServerError(reason="the gateway failed; see its log"))
 
     async def _error(self, request: web.Request, error: web.HTTPException) -> web.StreamResponse:
         """Tell an error as JSON, or to a browser as a page."""

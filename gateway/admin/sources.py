@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
-from gateway.admin.feed import Record, Source, Wanted
+from gateway.admin.feed import Filter, Record, Source
 from gateway.admin.ring import Ring
 from gateway.domain.decision import Decision
 from gateway.domain.grant import Policy
@@ -96,7 +96,7 @@ class Audit(Protocol):
         """Find what names an id, the newest files first; `after` goes on where an earlier search stopped."""
         ...
 
-    async def recent(self, wanted: Wanted, count: int) -> Sequence[Record]:
+    async def recent(self, wanted: Filter, count: int) -> Sequence[Record]:
         """Give the last records that are wanted, the oldest first."""
         ...
 

@@ -2,17 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
-from multidict import MultiMapping
 
-from gateway.admin.feed import Feed, Full, Record, Viewer
+from gateway.admin.feed import Feed, Filter, Full, Record, Viewer
 
-FILTERS: Final = ("partner", "customer", "operation", "decision", "code", "event")
-"""The fields of a record that a viewer may ask for."""
 MOST_RECENT: Final = 200
 STILL_THERE: Final = 15.0
 """Seconds of silence after which a viewer is told that the line is still there."""
@@ -24,28 +21,11 @@ _LOST: Final = b'event: lost\ndata: {"why":"records came faster than they were t
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
-    """What a viewer wants to see: for each field the values that will do."""
-
-    fields: Mapping[str, frozenset[str]] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, query: MultiMapping[str]) -> "Filter":
-        """Take it from a query. Fields left empty do not count."""
-        given = {name: frozenset(filter(None, query.getall(name, ()))) for name in FILTERS}
-        return cls({name: values for name, values in given.items() if values})
-
-    def __call__(self, record: Record) -> bool:
-        """Whether a record is wanted."""
-        return all(record.get(name) in values for name, values in self.fields.items())
-
-
-@dataclass(frozen=True, slots=True)
 class Stream:
     """Sends records to whoever asks. `recent` gives the last ones that are wanted, the oldest first."""
 
     feed: Feed
-    recent: Callable[[Callable[[Record], bool], int], Awaitable[Sequence[Record]]]
+    recent: Callable[[Filter, int], Awaitable[Sequence[Record]]]
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer with the last `recent` records, then every new one, until the viewer leaves or does not keep up."""
@@ -54,14 +34,14 @@ class Stream:
         wanted, count = Filter.read(request.query), _count(request.query.get("recent", "0"))
         try:
             async with self.feed.watching(wanted) as viewer:
-                return await self._send(request, viewer, count)
+                return await self._send(request, viewer, wanted, count)
         except Full:
             raise web.HTTPServiceUnavailable(reason="as many watch as may") from None
 
-    async def _send(self, request: web.Request, viewer: Viewer, count: int) -> web.StreamResponse:
+    async def _send(self, request: web.Request, viewer: Viewer, wanted: Filter, count: int) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
-        last = await self.recent(viewer.wanted, count) if count else ()
+        last = await self.recent(wanted, count) if count else ()
         shown = {(record.get("chain"), record.get("seq")) for record in last}
         try:
             await _write(response, b": the audit stream\n\n", *map(event, last))

@@ -1,6 +1,7 @@
 """What the console shows and does, joined to the rest of the gateway."""
 
 import asyncio
+import json
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Final, Literal, TypeVar
 
 from gateway import __version__
 from gateway.admin.access import Access
-from gateway.admin.feed import Record, Wanted
+from gateway.admin.feed import Filter, Record
 from gateway.admin.ring import Ring
 from gateway.admin.server import Admin, Readiness
 from gateway.admin.sessions import Operators, Sessions
@@ -112,9 +113,14 @@ class AuditFolder:
         found = await _looked(lambda: lookup.find(self.directory, id_, after))
         return Lookup(found.records, found.looked_at, found.back_to, found.stopped_after, found.damaged, found.cut)
 
-    async def recent(self, wanted: Wanted, count: int) -> Sequence[Record]:
+    async def recent(self, wanted: Filter, count: int) -> Sequence[Record]:
         """See the port."""
-        return await _looked(lambda: lookup.recent(self.directory, wanted, count))
+        # Of a line that cannot be wanted nothing is read: the audit spells each value in one way only.
+        marks = [
+            [f'"{name}":{json.dumps(value, ensure_ascii=False)}'.encode("utf-8", "replace") for value in values]
+            for name, values in wanted.fields.items()
+        ]
+        return await _looked(lambda: lookup.recent(self.directory, wanted, count, marks))
 
     def source(self) -> Growth:
         """See the port."""

@@ -3,7 +3,7 @@
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -30,6 +30,7 @@ _ENDS: Final = frozenset({"outcome", "task-resolved", "replayed"})
 """Events that never begin what is known of a request."""
 
 Wanted = Callable[[Record], bool]
+Marks = Sequence[Sequence[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,21 +118,26 @@ def find(directory: Path, id_: str, after: str = "") -> Found:
     return Found(told, search.looked_at, search.oldest, stopped, search.damaged, len(told) >= MOST)
 
 
-def recent(directory: Path, wanted: Wanted, count: int) -> list[Record]:
-    """Give the last records that are wanted, the oldest first, as far as a bounded look finds them. Raises OSError."""
+def recent(directory: Path, wanted: Wanted, count: int, marks: Marks = ()) -> list[Record]:
+    """Give the last records that are wanted, the oldest first, as far as a bounded look finds them. Raises OSError.
+
+    A line that lacks all of a group of `marks` is passed over without being read.
+    """
     found: list[Record] = []
     for _, path in _newest_first(directory)[:RECENT_FILES]:
-        found += _last_of(path, wanted, count)
+        found += _last_of(path, wanted, count, marks)
     found.sort(key=lambda record: str(record["time"]))
     return found[-count:]
 
 
-def _last_of(path: Path, wanted: Wanted, count: int) -> list[Record]:
+def _last_of(path: Path, wanted: Wanted, count: int, marks: Marks) -> list[Record]:
     kept: list[Record] = []
     read = 0
     with opened(path) as fd:
         for block in blocks_backwards(fd):
             for line in reversed(block.splitlines(keepends=True)):
+                if not all(any(mark in line for mark in group) for group in marks):
+                    continue
                 record = open_line(line)
                 if isinstance(record, dict) and wanted(record):
                     kept.append(record)

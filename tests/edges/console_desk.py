@@ -1,7 +1,7 @@
 """A console with made-up sources in the place of audit, store and PKB, and somebody who asks it."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -11,6 +11,7 @@ from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 
 from gateway.admin.access import Access
+from gateway.admin.feed import Filter
 from gateway.admin.ring import Ring
 from gateway.admin.server import Admin, Readiness
 from gateway.admin.sessions import Operators, Sessions
@@ -78,7 +79,7 @@ class FakeAudit:
         found = tuple(each for each in self.kept if id_ in {each.get("request_id"), each.get("task")})
         return Lookup(found, 1024, "2026-01-01T09:00:00.000000Z", self.stopped_after, 0)
 
-    async def recent(self, wanted: Callable[[Mapping[str, Any]], bool], count: int) -> Sequence[Mapping[str, Any]]:
+    async def recent(self, wanted: Filter, count: int) -> Sequence[Mapping[str, Any]]:
         if self.missing:
             raise Missing(self.missing)
         return [each for each in self.kept if wanted(each)][-count:]

@@ -128,6 +128,21 @@ def test_the_last_that_are_wanted_are_looked_for_within_a_limit(
     assert len(lookup.recent(tmp_path, lambda _: True, 5)) == 5
 
 
+def test_marks_pass_over_what_lacks_them_and_damage_is_no_record(tmp_path: Path) -> None:
+    path = write(tmp_path, 1, [{"event": "refused", "partner": "a"}, {"event": "read", "partner": "a"}, read(1)])
+    looked: list[str] = []
+
+    def wanted(record: dict[str, Any]) -> bool:
+        looked.append(record["event"])
+        return True
+
+    marks = [[b'"event":"refused"', b'"event":"read"'], [b'"partner":"a"']]
+    assert [each["event"] for each in lookup.recent(tmp_path, wanted, 5, marks)] == ["refused", "read"]
+    assert looked == ["read", "refused"]
+    path.write_bytes(path.read_bytes().replace(b'"partner":"a"', b'"partner":"b"', 1))
+    assert len(lookup.recent(tmp_path, lambda _: True, 5)) == 2
+
+
 def grow(path: Path, data: bytes) -> None:
     with path.open("ab") as file:
         file.write(data)

@@ -1,10 +1,14 @@
 """What the pages of the console say, and that nothing in them is ever taken for markup."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from gateway.admin.feed import Filter
 from gateway.admin.sources import Blocked, GrantsFile
 from gateway.domain.grant import Policy
 from tests.edges.console_desk import UNKNOWN, Desk, FakeAudit, called, record
@@ -283,3 +287,18 @@ async def test_what_could_not_be_done_is_told_and_not_taken_for_done() -> None:
             assert got.status == 409
             assert "he gateway has just ended it itself" in got.text
         assert desk.deeds.done == []
+
+
+async def test_what_fails_is_a_page_for_a_person_json_for_a_program_and_a_fault_in_the_log() -> None:
+    class Broken(FakeAudit):
+        async def recent(self, wanted: Filter, count: int) -> Sequence[Mapping[str, Any]]:
+            raise RuntimeError("9990000018")
+
+    async with Desk(audit=Broken()).open() as asker:
+        with capture_logs() as logs:
+            shown = await asker.get("/live")
+            told = await asker.get("/live", Accept="application/json")
+        assert (shown.status, "The gateway failed; see its log." in shown.text) == (500, True)
+        assert (told.status, told.text) == (500, '{"error": "the gateway failed; see its log"}')
+        assert "9990000018" not in shown.text + told.text
+        assert [(each["event"], each["what"]) for each in logs] == [("fault", "/live")] * 2

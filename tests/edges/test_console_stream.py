@@ -14,8 +14,8 @@ from multidict import MultiDict
 
 from gateway.admin import feed as following
 from gateway.admin import stream as sending
-from gateway.admin.feed import VIEWERS, WAITING, Feed, Full, Viewer
-from gateway.admin.stream import MOST_RECENT, Filter, event
+from gateway.admin.feed import VIEWERS, WAITING, Feed, Filter, Full, Viewer
+from gateway.admin.stream import MOST_RECENT, event
 from tests.edges.console_desk import Asker, Desk, FakeAudit, News, Record, record
 
 

@@ -94,7 +94,17 @@ def test_every_sink_was_searched(
 ) -> None:
     _, sinks = json_day
     names = " ".join(sinks)
-    for name in ("audit/", ".jsonl", "sandbox.out", "state.db", "state.db-wal", "page /metrics", "its Task"):
+    for name in (
+        "audit/",
+        ".jsonl",
+        "sandbox.out",
+        "state.db",
+        "state.db-wal",
+        "page /metrics",
+        "its Task",
+        "page /live",
+        "page /requests?id=",
+    ):
         assert name in names
     _, sinks = console_day
     for name, known in (
