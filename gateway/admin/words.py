@@ -175,6 +175,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "task-resolved": "A person says how the write ended",
         "blocked": "A person uses the kill switch",
         "explained": "A person asks why",
+        "segments-removed": "Old audit files are removed",
         "suppressed": "Refusals of unknown callers that were only counted",
     }
 )

@@ -1,6 +1,8 @@
 """What is added to an audit folder from now on, whoever writes it: all workers, and the command line."""
 
 import os
+from collections.abc import Container, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import time
@@ -15,6 +17,15 @@ AT_ONCE: Final = 2 * 1024 * 1024
 """Bytes of one file that one look takes in; of what is beyond only the end is looked at."""
 CLOSED_AFTER: Final = 2 * 86_400.0
 """Seconds after which nothing is added to a file any more: a chain begins a new one each day."""
+
+
+def segments(directory: Path, without: Container[str] = ()) -> Iterator[tuple[str, os.stat_result]]:
+    """Name the files of an audit folder, but for some, with what the system says of them. Raises OSError."""
+    with os.scandir(directory) as entries:
+        for each in entries:
+            if each.name.endswith(SUFFIX) and each.name not in without:
+                with suppress(FileNotFoundError):
+                    yield each.name, each.stat(follow_symlinks=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +51,7 @@ class Growth:
             if touched < time() - CLOSED_AFTER:
                 self._closed.add(name)
             elif size:
-                with opened(self.directory / name) as fd:
+                with suppress(FileNotFoundError), opened(self.directory / name) as fd:
                     self._ends[name] = whole_lines(fd)
 
     def news(self) -> News:
@@ -49,24 +60,20 @@ class Growth:
         passed_over = 0
         for name, size, _ in self._files():
             end = self._ends.get(name, 0)
-            if size > end + AT_ONCE:
-                # More came than anybody could read; its end is what is of interest.
-                end, skipped = self._skip(name, end, size - AT_ONCE)
-                passed_over += skipped
-            if size > end:
-                records += self._read(name, end, size)
+            # A file that is removed meanwhile was not one that grew.
+            with suppress(FileNotFoundError):
+                if size > end + AT_ONCE:
+                    # More came than anybody could read; its end is what is of interest.
+                    end, skipped = self._skip(name, end, size - AT_ONCE)
+                    passed_over += skipped
+                if size > end:
+                    records += self._read(name, end, size)
         records.sort(key=lambda record: str(record["time"]))
         return News(tuple(records), passed_over)
 
     def _files(self) -> list[tuple[str, int, float]]:
         """Name the files that may still grow, with size and time of the last change."""
-        found = []
-        with os.scandir(self.directory) as entries:
-            for each in entries:
-                if each.name.endswith(SUFFIX) and each.name not in self._closed:
-                    told = each.stat(follow_symlinks=False)
-                    found.append((each.name, told.st_size, told.st_mtime))
-        return found
+        return [(name, told.st_size, told.st_mtime) for name, told in segments(self.directory, self._closed)]
 
     def _skip(self, name: str, end: int, to: int) -> tuple[int, int]:
         with opened(self.directory / name) as fd:

@@ -1,9 +1,9 @@
 """Finds records in an audit folder, the newest first and in bounded pieces: what a request left, and what came last."""
 
-import os
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Final
 
 from gateway.domain.chain import Record, open_line
 from gateway.storage.chain_tails import blocks_backwards, opened
-from gateway.storage.journal_files import SUFFIX
+from gateway.storage.growth import segments
 from gateway.storage.journal_records import stamp
 
 MOST: Final = 200
@@ -110,7 +110,9 @@ def find(directory: Path, id_: str, after: str = "") -> Found:
             break
         if search.spent:
             break
-        search.look(path)
+        # Old files are removed while others are read.
+        with suppress(FileNotFoundError):
+            search.look(path)
         stopped = path.name
     else:
         stopped = None
@@ -125,7 +127,8 @@ def recent(directory: Path, wanted: Wanted, count: int, marks: Marks = ()) -> li
     """
     found: list[Record] = []
     for _, path in _newest_first(directory)[:RECENT_FILES]:
-        found += _last_of(path, wanted, count, marks)
+        with suppress(FileNotFoundError):
+            found += _last_of(path, wanted, count, marks)
     found.sort(key=lambda record: str(record["time"]))
     return found[-count:]
 
@@ -151,8 +154,7 @@ def _last_of(path: Path, wanted: Wanted, count: int, marks: Marks) -> list[Recor
 
 def _newest_first(directory: Path) -> list[tuple[str, Path]]:
     """Name the files with the time of their last change."""
-    with os.scandir(directory) as entries:
-        files = [(each.stat().st_mtime, each.name) for each in entries if each.name.endswith(SUFFIX)]
+    files = [(told.st_mtime, name) for name, told in segments(directory)]
     return [
         (stamp(datetime.fromtimestamp(at).astimezone()), directory / name) for at, name in sorted(files, reverse=True)
     ]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.chain import seal
-from gateway.storage import growth, lookup
+from gateway.storage import chain_tails, growth, lookup
 from gateway.storage.growth import Growth
 from gateway.storage.journal_records import placed, stamp
 
@@ -200,3 +200,25 @@ def test_growth_passes_over_what_nobody_could_read_and_says_so(tmp_path: Path, m
 def test_growth_of_a_folder_that_is_gone_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         Growth(tmp_path / "gone").news()
+
+
+def test_files_that_are_removed_while_they_are_read_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, 1, [{"event": "read", "request_id": ID}])
+    gone = write(tmp_path, 2, [read(1)], datetime.now(UTC))
+    following = Growth(tmp_path)
+    following.begin()
+    grow(gone, lines("a", [read(2)]))
+
+    def removed_first(path: Path) -> Any:
+        gone.unlink(missing_ok=True)
+        return chain_tails.opened(path)
+
+    monkeypatch.setattr(lookup, "opened", removed_first)
+    monkeypatch.setattr(growth, "opened", removed_first)
+    assert following.news() == growth.News(())
+    write(tmp_path, 2, [read(1)], datetime.now(UTC))
+    assert events(lookup.find(tmp_path, ID)) == ["read"]
+    write(tmp_path, 2, [read(1)], datetime.now(UTC))
+    assert [each["request_id"] for each in lookup.recent(tmp_path, lambda _: True, 5)] == [ID]
