@@ -31,7 +31,7 @@ def canonical(value: object) -> bytes:
     beyond ±(2^53 - 1) (JavaScript rounds them), half surrogate pairs, names that are no strings.
     """
     try:
-        _refuse_foreign(value)
+        refuse_foreign(value)
         return _sorted_dump(value)
     except UnicodeEncodeError:
         raise NotCanonical("half of a surrogate pair") from None
@@ -104,17 +104,18 @@ _PLAIN = frozenset({str, bool, type(None)})
 """What most members are, and nothing can be wrong with."""
 
 
-def _refuse_foreign(value: object) -> None:
+def refuse_foreign(value: object) -> None:
+    """Raise NotCanonical for what a chain cannot hold, but for half surrogate pairs."""
     if isinstance(value, dict):
         for name, item in value.items():
             if not isinstance(name, str):
                 raise NotCanonical("a member name that is not a string")
             if type(item) not in _PLAIN:
-                _refuse_foreign(item)
+                refuse_foreign(item)
     elif isinstance(value, (list, tuple)):
         for item in value:
             if type(item) not in _PLAIN:
-                _refuse_foreign(item)
+                refuse_foreign(item)
     elif isinstance(value, int):
         if not -_SAFE <= value <= _SAFE:
             raise NotCanonical("an integer that not every reader can hold")

@@ -1,14 +1,16 @@
-"""Opens lines of the audit stream three times as fast as the domain does, for those who read a million of them.
+"""Makes and opens lines of the audit stream three times as fast as the domain does.
 
-It only ever says that a line is good, and of fewer lines than the domain would: whatever is unusual is asked there.
+A line is opened for those who read a million of them, and made while somebody waits for it. Whatever is unusual is left
+to the domain: this only ever says that a line is good, and of fewer lines than the domain would.
 """
 
 import hashlib
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Union
 
 import msgspec
 
-from gateway.domain.chain import HASH_MEMBER, Record, What, open_line
+from gateway.domain.chain import HASH_MEMBER, Record, Sealed, What, open_line, refuse_foreign, seal
 
 _DEEPEST: Final = 6
 """How deep a record's arrays and objects go, and one more."""
@@ -26,6 +28,22 @@ def _values() -> Any:
 
 _read: Final = msgspec.json.Decoder(_values()).decode
 _sorted: Final = msgspec.json.Encoder(order="sorted").encode
+_as_it_is: Final = msgspec.json.Encoder().encode
+
+
+def seal_fast(record: Mapping[str, object], prev: str) -> Sealed:
+    """Do as `gateway.domain.chain.seal` does."""
+    whole = {**record, "prev": prev}
+    try:
+        refuse_foreign(whole)
+        content = _sorted(whole)
+    except (TypeError, UnicodeEncodeError, RecursionError):
+        return seal(record, prev)
+    # RFC 8785 sorts names by units of UTF-16.
+    if not content.isascii():
+        return seal(record, prev)
+    digest = hashlib.sha256(content).hexdigest()
+    return Sealed(b'%b,"hash":"%b"}\n' % (_as_it_is(whole)[:-1], digest.encode()), digest)
 
 
 def open_fast(line: bytes) -> Record | What:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.domain.chain import FIRST_PREV, NotCanonical, Record, Sealed, checkpoint_message, seal
+from gateway.domain.chain import FIRST_PREV, NotCanonical, Record, Sealed, checkpoint_message
+from gateway.storage.fast_lines import seal_fast
 from gateway.storage.journal_files import Head, Put, Segment, Sync, prepare, segment_name, survey
 from gateway.storage.journal_records import LINE_BYTES, RECORD_BYTES, placed, stamp
 
@@ -223,7 +224,7 @@ class ChainWriter:
 
 
 def _sealed(draft: Draft, head: Head, limit: int) -> Sealed:
-    sealed = seal(placed(draft.record, head.chain, head.seq + 1, draft.time), head.hash)
+    sealed = seal_fast(placed(draft.record, head.chain, head.seq + 1, draft.time), head.hash)
     if len(sealed.line) > limit:
         raise NotCanonical("a record too long for the audit stream")
     return sealed

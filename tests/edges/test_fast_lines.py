@@ -1,14 +1,18 @@
-"""A line is opened fast or as the domain opens it: both say the same of it."""
+"""A line is made and opened fast or as the domain does it: both say the same."""
 
 import hashlib
 import json
+import math
+from collections.abc import Callable
+from enum import IntEnum, StrEnum
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.domain.chain import FIRST_PREV, HASH_MEMBER, Record, What, open_line, seal
-from gateway.storage.fast_lines import open_fast
+from gateway.domain.chain import FIRST_PREV, HASH_MEMBER, NotCanonical, Record, Sealed, What, open_line, seal
+from gateway.storage.fast_lines import open_fast, seal_fast
+from tests.edges.journal_bench import NOON
 from tests.edges.test_audit_export import KINDS
 
 VALUES = st.recursive(
@@ -17,6 +21,45 @@ VALUES = st.recursive(
     max_leaves=12,
 )
 RECORDS = st.dictionaries(st.text(max_size=6).filter(lambda name: name not in ("prev", "hash")), VALUES, max_size=6)
+
+
+class Kind(StrEnum):
+    BOX = "box"
+
+
+class Number(IntEnum):
+    ONE = 1
+
+
+class Text(str):
+    __slots__ = ()
+
+
+def sealed_by(way: Callable[[Record, str], Sealed], record: Record) -> Sealed | str:
+    try:
+        return way(record, FIRST_PREV)
+    except NotCanonical as error:
+        return str(error)
+
+
+ODD = st.sampled_from(
+    [1.5, 1.0, 2**53, -(2**53), 10**400, b"b", {1}, {2: 3}, {None: 1}, "\ud800", {"\udfff": 1}, Kind.BOX, Number.ONE,
+     Text("text"), {Text("name"): 1}, {Kind.BOX: 2}, ("a", ["b"]), NOON, "\x00\x1f\x7f\u2028/", math.nan]
+)  # fmt: skip
+
+
+@settings(max_examples=400)
+@given(RECORDS, st.dictionaries(st.sampled_from(["a", "é", "\uffff", "😀"]), ODD, max_size=2))
+def test_a_record_is_sealed_or_refused_alike(record: Record, odd: Record) -> None:
+    whole = {**record, **odd, "in": [odd]}
+    assert sealed_by(seal_fast, whole) == sealed_by(seal, whole)
+
+
+def test_what_is_nested_too_deeply_is_refused_alike() -> None:
+    deep: object = 1
+    for _ in range(100_000):
+        deep = [deep]
+    assert sealed_by(seal_fast, {"a": deep}) == sealed_by(seal, {"a": deep}) == "nested too deeply"
 
 
 @given(RECORDS)
@@ -75,5 +118,8 @@ def test_half_a_line_is_torn_and_a_hash_adds_so_many_bytes() -> None:
 
 def test_every_kind_of_record_takes_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("gateway.storage.fast_lines.open_line")
+    lines = [seal(record, FIRST_PREV) for record, _, _ in KINDS.values()]
+    monkeypatch.delattr("gateway.storage.fast_lines.seal")
+    assert [seal_fast(record, FIRST_PREV) for record, _, _ in KINDS.values()] == lines
     for record, _, _ in KINDS.values():
         assert isinstance(open_fast(seal(record, FIRST_PREV).line), dict)
