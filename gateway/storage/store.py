@@ -1,6 +1,5 @@
 """The request store on a database: the port of the flow, and what else must outlive a process."""
 
-import json
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from gateway.storage.nodes import Nodes
 from gateway.storage.opening import open_database
 from gateway.storage.retention import Retention
 from gateway.storage.seen_ids import SeenIds
-from gateway.storage.task_text import COLUMNS, read_filed, write_task
+from gateway.storage.task_text import COLUMNS, read_filed, write_record, write_task
 
 AT_ONCE: Final = 500
 """Writes that one statement names."""
@@ -119,6 +118,7 @@ class Store:
 
     async def hold(self, task: Task, turns: Mapping[Key, int], chain: str) -> bool:
         """See the port."""
+        body = write_task(task)
 
         async def held(session: Session) -> None:
             filed = await session.change(
@@ -127,7 +127,7 @@ class Store:
                 f" {self.database.share}",
                 task.id,
                 chain,
-                write_task(task),
+                body,
                 self.nodes.name,
             )
             if not filed:
@@ -169,7 +169,7 @@ class Store:
 
         Who is not told whether the end was filed may call again: that was its own end then, and it is told True.
         """
-        return await self._end(task, json.dumps(record), chain, free_key=free_key)
+        return await self._end(task, write_record(record), chain, free_key=free_key)
 
     async def end_on_record(self, task: Task) -> bool:
         """End a write whose final outcome is known to be on record; False where it has ended already."""
@@ -179,6 +179,7 @@ class Store:
         mark = self._endings.pop(task.id, None) or secrets.token_hex(8)
         # Where the outcome follows the intent in its chain, whoever takes over from this node finds it there.
         lasting = self._chains.pop(task.id, None) != chain
+        body = write_task(task)
 
         async def ended(session: Session) -> bool:
             filed = await session.change(
@@ -190,7 +191,7 @@ class Store:
                 task.id,
                 self.nodes.name,
                 chain,
-                write_task(task),
+                body,
                 record,
                 mark,
             )
@@ -202,7 +203,7 @@ class Store:
             mine = await session.change(
                 "UPDATE task SET body = $2, record = $4 WHERE id = $1 AND ended_by = $5 AND owed = $3",
                 task.id,
-                write_task(task),
+                body,
                 chain,
                 record,
                 mark,

@@ -1,7 +1,9 @@
 """How a write lies in the store: the Task as JSON, the rest in columns."""
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from gateway.domain.grant import Operation
 from gateway.domain.outcome import TaskStatus
@@ -19,9 +21,18 @@ def read_filed(row: Row) -> Filed:
     return Filed(read_task(body), Phase(phase), chain, owed, None if record is None else json.loads(record))
 
 
+_written = json.JSONEncoder(separators=(",", ":")).encode
+"""In ASCII: PKB's names may hold what is no text to a database."""
+
+
+def write_record(record: Mapping[str, Any]) -> str:
+    """Write a record as the store keeps it while it is owed."""
+    return _written(record)
+
+
 def write_task(task: Task) -> str:
     """Write a Task as the store keeps it."""
-    return json.dumps(
+    return _written(
         {
             "id": task.id,
             "partner": task.partner,

@@ -268,8 +268,8 @@ async def test_of_an_end_that_it_was_not_told_of_its_last_word_counts(
     task = await opened(node, "t-1", ("box", "1"))
     transact = node.database.transact
 
-    async def deaf(work: Callable[..., Any]) -> Any:
-        await transact(work)
+    async def deaf(work: Callable[..., Any], **how: Any) -> Any:
+        await transact(work, **how)
         raise StateUnavailable("the answer was lost")
 
     with monkeypatch.context() as patch:
