@@ -101,7 +101,7 @@ class Deeds:
             await self.console.sources.deeds.resolve(task, cast("Outcome", outcome), by)
         except Undone as undone:
             return await self._resolve_page(request, str(undone), 409)
-        raise web.HTTPSeeOther(f"/outcomes?{urlencode({'done': f'{task} is on record as {outcome}, said {by}.'})}")
+        raise self._done("/outcomes", f"{task} is on record as {outcome}, said {by}.")
 
     async def block(self, request: web.Request) -> web.StreamResponse:
         """Shut a partner out, or let it in again."""
@@ -118,7 +118,7 @@ class Deeds:
                 done = f"{where} is blocked{'' if new else ', as before'}. Every gateway refuses it within a second."
         except Undone as undone:
             raise web.HTTPConflict(reason=_one_line(str(undone))) from undone
-        raise web.HTTPSeeOther(f"/blocks?{urlencode({'done': done})}")
+        raise self._done("/blocks", done)
 
     async def explain_page(self, request: web.Request) -> web.Response:
         """Ask what is to be explained."""
@@ -139,6 +139,11 @@ class Deeds:
         except Undone as undone:
             return await self._explain(request, given, fields, None, str(undone), 400)
         return await self._explain(request, given, fields, answer_values(answered), "")
+
+    def _done(self, path: str, words: str) -> web.HTTPSeeOther:
+        """Go on to a page that says what was done."""
+        mark = self.console.access.sessions.vouch(words)
+        return web.HTTPSeeOther(f"{path}?{urlencode({'done': words, 'mark': mark})}")
 
     async def _login(self, request: web.Request, going_to: str, trouble: str = "", status: int = 200) -> web.Response:
         return await self.console.show(request, "login.html", {"next": going_to, "trouble": trouble}, status)

@@ -246,3 +246,16 @@ def test_a_session_that_was_tampered_with_is_nobodys() -> None:
         assert sessions().holder(bad) is None
     assert sessions().begin("nobody's") is None
     assert SECRET not in repr(sessions()).encode()
+
+
+async def test_no_link_from_elsewhere_puts_words_into_the_mouth_of_the_console() -> None:
+    desk = Desk(writes=[UNKNOWN])
+    async with desk.open() as asker:
+        cookie = await asker.log_in()
+        done = await asker.post(f"/outcomes/{TASK}", {"outcome": "applied"}, Cookie=cookie)
+        words = f"{TASK} is on record as applied, said Jo Bloggs."
+        assert words in (await asker.get(done.headers["Location"])).text
+        for path in ("/outcomes", "/blocks"):
+            for mark in ("", "x", "é", desk.sessions.vouch("other words")):
+                forged = await asker.get(f"{path}?done=Send%20your%20token%20to%20Eve&mark={mark}")
+                assert (forged.status, "Eve" in forged.text) == (200, False)
