@@ -1,8 +1,8 @@
 """CPU per request and throughput: contenders in turns, round after round, so that the machine's moods touch all."""
 
 import secrets
-import statistics
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -20,6 +20,9 @@ from bench.speed.turns import in_turns
 
 CONNECTIONS = 32
 FEWEST = 150
+WARM = 5_000
+"""Requests, or as many as fit into `WARM_ROUNDS`."""
+WARM_ROUNDS = 3.0
 
 
 class WrongAnswer(Exception):
@@ -113,8 +116,10 @@ class Bench:
         return result
 
     def _count(self, entry: Entry, running: Running, seconds: float) -> int:
-        """How many requests fill a round, once it is warm."""
-        self.run(entry, running, FEWEST)
-        rates = [self.run(entry, running, FEWEST).rate]
-        rates.append(self.run(entry, running, max(FEWEST, round(rates[0] * seconds / 2))).rate)
-        return max(FEWEST, round(statistics.mean(rates) * seconds))
+        """Warm it, as engines that compile what runs often need to be, and tell how many requests fill a round."""
+        asked, rate, until = 0, 0.0, time.monotonic() + WARM_ROUNDS * seconds
+        while not asked or (asked < WARM and time.monotonic() < until):
+            count = max(FEWEST, round(rate * seconds / 2))
+            rate = self.run(entry, running, count).rate
+            asked += count
+        return max(FEWEST, round(rate * seconds))
