@@ -27,6 +27,7 @@ ON_BOTH_LOOPS = frozenset(
         "test_network_fence.py",
         "test_pkb_customer_fhir_writes.py",
         "test_pkb_http.py",
+        "test_pkb_reuse.py",
         "test_tls_listener.py",
     }
 )

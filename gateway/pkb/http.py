@@ -234,6 +234,8 @@ async def _exchange(request: aiohttp.ClientRequest, connection: Connection, prog
         response = await request.send(connection)
         try:
             await response.start(connection)
+            if progress.fenced and not progress.left:
+                raise NotConnected("an answer came before the request")
         except BaseException:
             response.close()
             raise

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import StreamWriter
 from aiohttp.payload import BytesPayload
 
@@ -72,6 +73,13 @@ class Progress:
         self.transport.abort()
 
 
+def _usable(writer: AbstractStreamWriter) -> asyncio.Transport | None:
+    """Give the way to PKB, unless something has been read from it already: no request of this writer has left yet."""
+    if not isinstance(writer, StreamWriter) or not isinstance(writer.protocol, ResponseHandler):
+        return None
+    return None if writer.protocol.should_close else writer.transport
+
+
 def _is_silent(transport: asyncio.Transport) -> bool:
     """Whether nothing has come over a connection on which nothing is due: no byte, no end, no reset."""
     waiting = select.poll()
@@ -89,8 +97,7 @@ class FencedBody(BytesPayload):
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """Write head and body, or nothing at all."""
-        transport = writer.transport if isinstance(writer, StreamWriter) else None
-        if not self._progress.let_go(transport):
+        if not self._progress.let_go(_usable(writer)):
             raise RuntimeError("kept back")
         # From here to the socket nothing waits.
         await super().write_with_length(writer, content_length)
