@@ -5,12 +5,13 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar, Final, Generic, TypeVar
+from typing import ClassVar, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from gateway.admin.gauges import Gauges, Readings
+from gateway.admin.tallies import Counts, Series, Spread, Spreads, Tally
 from gateway.flow.watching import Stage
 
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -31,8 +32,6 @@ REFRESH: Final = 1.0
 """Seconds between two readings of the gauges that other processes tell of."""
 SUPERVISOR: Final = "supervisor"
 
-Kind = TypeVar("Kind", Counter, Histogram)
-
 
 class Metrics:
     """The metrics of this process; where `share_metrics` was called, it tells those of all that share."""
@@ -42,20 +41,21 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._readings: Readings | None = None
-        self._requests = self._counter("requests", "Requests answered", "route", "status", "code")
-        self._seconds = self._histogram("request_seconds", "Time from the headers of a request to its answer", "route")
-        self._stages = self._histogram("stage_seconds", "Time that a stage of a request takes", "stage")
-        self._decisions = self._counter("decisions", "Decisions on record", "operation", "decision", "code")
-        self._outcomes = self._counter("outcomes", "Outcomes on record", "operation", "outcome", "final")
+        self._unsettled: list[Tally | Spread] = []
+        self._answered: dict[tuple[str, int, str], tuple[Counts, Spreads]] = {}
+        self._exchanged: dict[tuple[str, str, str], tuple[Counts, Spreads]] = {}
+        self._requests = self._counted("requests", "Requests answered", "route", "status", "code")
+        self._seconds = self._spread("request_seconds", "Time from the headers of a request to its answer", "route")
+        stages = self._spread("stage_seconds", "Time that a stage of a request takes", "stage")
+        self._decisions = self._counted("decisions", "Decisions on record", "operation", "decision", "code")
+        self._outcomes = self._counted("outcomes", "Outcomes on record", "operation", "outcome", "final")
         self._shed = self._counter("shed", "Requests turned away for want of room", "reason")
         self._alarms = self._counter("alarms", "Surprises", "event")
         self._reloads = self._counter("grants_reloads", "Readings of a changed grants file", "result")
-        self._exchanges = self._counter("upstream_exchanges", "Exchanges with PKB", "upstream", "message", "result")
-        self._exchange_seconds = self._histogram(
-            "upstream_seconds", "Time of an exchange with PKB", "upstream", "message"
-        )
+        self._exchanges = self._counted("upstream_exchanges", "Exchanges with PKB", "upstream", "message", "result")
+        self._exchange_seconds = self._spread("upstream_seconds", "Time of an exchange with PKB", "upstream", "message")
         self._commit_seconds = self._histogram("audit_commit_seconds", "Time to make a batch of records durable")
-        self._commit_records = self._histogram("audit_commit_records", "Records in one such batch", buckets=BATCHES)
+        self._commit_records = self._histogram("audit_commit_records", "Records in one such batch", BATCHES)
         self._durable = Gauge(
             "pkb_gateway_audit_last_durable_timestamp_seconds",
             "When a record was last made durable",
@@ -64,8 +64,7 @@ class Metrics:
         )
         self._replaced = self._counter("workers_replaced", "Workers that ended unasked")
         # What counts from nothing to one is no rise to Prometheus, which has never seen the nothing.
-        for stage in Stage:
-            self._stages.of(stage)
+        self._stages = {stage: stages.of(stage) for stage in Stage}
         for event in EVENTS:
             self._alarms.of(event)
         for reason in REASONS:
@@ -74,13 +73,34 @@ class Metrics:
             self._reloads.of(result)
         self._requests.of("none", 500, "internal")
 
-    def _counter(self, name: str, text: str, *labels: str) -> "_Children[Counter]":
-        return _Children(Counter(f"pkb_gateway_{name}", text, labels, registry=self._registry))
+    def _counter(self, name: str, text: str, *labels: str) -> Series[Counter, Counter]:
+        return Series(Counter(f"pkb_gateway_{name}", text, labels, registry=self._registry), lambda child: child)
 
-    def _histogram(
-        self, name: str, text: str, *labels: str, buckets: Sequence[float] = BUCKETS
-    ) -> "_Children[Histogram]":
-        return _Children(Histogram(f"pkb_gateway_{name}", text, labels, registry=self._registry, buckets=buckets))
+    def _histogram(self, name: str, text: str, buckets: Sequence[float] = BUCKETS) -> Histogram:
+        return Histogram(f"pkb_gateway_{name}", text, registry=self._registry, buckets=buckets)
+
+    def _counted(self, name: str, text: str, *labels: str) -> Series[Counter, Counts]:
+        """Make a counter for what happens in every request."""
+        return Series(Counter(f"pkb_gateway_{name}", text, labels, registry=self._registry), self._tally)
+
+    def _spread(self, name: str, text: str, *labels: str) -> Series[Histogram, Spreads]:
+        """Make a histogram for what happens in every request."""
+        metric = Histogram(f"pkb_gateway_{name}", text, labels, registry=self._registry, buckets=BUCKETS)
+        return Series(metric, self._spread_of)
+
+    def _tally(self, counter: Counter) -> Counts:
+        if self.folder is not None:
+            return counter
+        tally = Tally(counter)
+        self._unsettled.append(tally)
+        return tally
+
+    def _spread_of(self, histogram: Histogram) -> Spreads:
+        if self.folder is not None:
+            return histogram
+        spread = Spread(histogram, BUCKETS)
+        self._unsettled.append(spread)
+        return spread
 
     def read(self, gauges: Gauges) -> None:
         """Offer readings, once there is something to read."""
@@ -103,12 +123,17 @@ class Metrics:
 
     def observe(self, route: str, status: int, code: str, seconds: float) -> None:
         """Count one answered request; `code` is empty where there was no error."""
-        self._requests.of(route, status, code).inc()
-        self._seconds.of(route).observe(seconds)
+        answered = self._answered.get((route, status, code))
+        if answered is None:
+            answered = self._requests.of(route, status, code), self._seconds.of(route)
+            self._answered[route, status, code] = answered
+        count, spread = answered
+        count.inc()
+        spread.observe(seconds)
 
     def stage(self, stage: Stage, seconds: float) -> None:
         """Take the time of a stage; see `StageObserver`."""
-        self._stages.of(stage).observe(seconds)
+        self._stages[stage].observe(seconds)
 
     def decided(self, operation: str, decision: str, code: str) -> None:
         """Count a decision; the code is empty where there is none."""
@@ -116,7 +141,7 @@ class Metrics:
 
     def ended(self, operation: str, outcome: str, *, final: bool) -> None:
         """Count what is known of how a write ended."""
-        self._outcomes.of(operation, outcome, str(final).lower()).inc()
+        self._outcomes.of(operation, outcome, "true" if final else "false").inc()
 
     def shed(self, reason: str) -> None:
         """Count a request that was turned away: `in-flight`, `turnstile` or `per-customer`."""
@@ -132,13 +157,18 @@ class Metrics:
 
     def exchanged(self, route: str, message: str, result: str, seconds: float) -> None:
         """Count an exchange with PKB; see `UpstreamObserver`."""
-        self._exchanges.of(route, message, result).inc()
-        self._exchange_seconds.of(route, message).observe(seconds)
+        exchanged = self._exchanged.get((route, message, result))
+        if exchanged is None:
+            exchanged = self._exchanges.of(route, message, result), self._exchange_seconds.of(route, message)
+            self._exchanged[route, message, result] = exchanged
+        count, spread = exchanged
+        count.inc()
+        spread.observe(seconds)
 
     def committed(self, seconds: float, records: int) -> None:
         """Take note of a batch of records that is durable now. Any thread may call it."""
-        self._commit_seconds.of().observe(seconds)
-        self._commit_records.of().observe(records)
+        self._commit_seconds.observe(seconds)
+        self._commit_records.observe(records)
         self._durable.set_to_current_time()
 
     def replaced(self) -> None:
@@ -148,26 +178,13 @@ class Metrics:
     def text(self) -> bytes:
         """Write the exposition format."""
         self._refresh()
+        for each in self._unsettled:
+            each.settle()
         if self.folder is None:
             return generate_latest(self._registry)
         everybody = CollectorRegistry()
         MultiProcessCollector(everybody, str(self.folder))  # type: ignore[no-untyped-call]  # ships without types
         return generate_latest(everybody)
-
-
-class _Children(Generic[Kind]):
-    """The series of one metric, found once for each set of labels: looking them up costs more than counting."""
-
-    def __init__(self, parent: Kind) -> None:
-        self._parent: Kind = parent
-        self._made: dict[tuple[str | int, ...], Kind] = {}
-
-    def of(self, *labels: str | int) -> Kind:
-        """Give the series with these labels."""
-        made = self._made.get(labels)
-        if made is None:
-            made = self._made[labels] = self._parent.labels(*labels) if labels else self._parent
-        return made
 
 
 def share_metrics(folder: Path, process: str) -> None:

@@ -3,7 +3,9 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from gateway.domain.grant import Operation
 from gateway.domain.outcome import TaskStatus
@@ -21,8 +23,17 @@ def read_filed(row: Row) -> Filed:
     return Filed(read_task(body), Phase(phase), chain, owed, None if record is None else json.loads(record))
 
 
-_written = json.JSONEncoder(separators=(",", ":")).encode
-"""In ASCII: PKB's names may hold what is no text to a database."""
+_ascii: Final = json.JSONEncoder(separators=(",", ":"), default=datetime.isoformat).encode
+_fast: Final = msgspec.json.Encoder().encode
+
+
+def _written(told: Mapping[str, Any]) -> str:
+    """Write in ASCII: PKB's names may hold what is no text to a database. What is ASCII needs no care."""
+    try:
+        written = _fast(told)
+    except UnicodeEncodeError:
+        return _ascii(told)
+    return written.decode() if written.isascii() else _ascii(told)
 
 
 def write_record(record: Mapping[str, Any]) -> str:
@@ -38,10 +49,10 @@ def write_task(task: Task) -> str:
             "partner": task.partner,
             "customer": task.customer,
             "appointment": task.appointment,
-            "operation": task.operation.value,
-            "status": task.status.value,
-            "requested": task.requested.isoformat(),
-            "updated": task.updated.isoformat(),
+            "operation": task.operation,
+            "status": task.status,
+            "requested": task.requested,
+            "updated": task.updated,
             "code": task.code,
             "outcome": task.outcome,
             "version": task.version,
