@@ -59,11 +59,13 @@ class Ring:
         if result in _UNTOLD:
             return
         now = self.clock()
-        heard = self.routes.setdefault(route, Heard())
-        place = _place(now)
-        if not heard.slots or heard.slots[-1].at != place:
-            heard.slots.append(Slot(place))
-        slot = heard.slots[-1]
+        heard = self.routes.get(route)
+        if heard is None:
+            heard = self.routes[route] = Heard()
+        slots, place = heard.slots, _place(now)
+        if not slots or slots[-1].at != place:
+            slots.append(Slot(place))
+        slot = slots[-1]
         slot.count += 1
         slot.seconds.append(seconds)
         if result in _GOOD:

@@ -44,18 +44,17 @@ class NotingLedger:
         self._note(record)
 
     def _note(self, record: Mapping[str, object]) -> None:
-        operation, decision = _word(record, "operation"), _word(record, "decision")
+        operation, decision = record.get("operation"), record.get("decision")
+        about = str(operation or "none")
         if record["event"] == "outcome":
-            self.counts.ended(operation or "none", _word(record, "outcome") or "none", final=record["final"] is True)
+            self.counts.ended(about, str(record.get("outcome") or "none"), final=record["final"] is True)
             return
         if decision is None:
             return
-        self.counts.decided(operation or "none", decision, _word(record, "code") or "")
+        decided, partner = str(decision), record.get("partner")
+        self.counts.decided(about, decided, str(record.get("code") or ""))
         noted = NOTED.get()
         if noted is not None:
-            noted.partner, noted.operation, noted.decision = _word(record, "partner"), operation, decision
-
-
-def _word(record: Mapping[str, object], name: str) -> str | None:
-    word = record.get(name)
-    return word if isinstance(word, str) else None
+            noted.partner = None if partner is None else str(partner)
+            noted.operation = None if operation is None else str(operation)
+            noted.decision = decided

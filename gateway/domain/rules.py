@@ -211,49 +211,47 @@ class Claimant:
     customer: str
 
 
+# What has been asked and passed, so far, on the way in.
+_ACTIVE = (check("partner-active", True),)
+_GRANTED = (*_ACTIVE, check("granted", True))
+_IN_FORCE = (*_GRANTED, check("grant-begun", True), check("grant-not-ended", True))
+_ADMITTED = (*_IN_FORCE, check("operation-granted", True))
+
+
+def _no(rule: str) -> Check:
+    return check(rule, False)
+
+
 def admit(who: Claimant, operations: frozenset[Operation], policy: Policy, now: datetime) -> Decision:
     """Decide what can be decided before PKB is read: partner, grant, its time, and any one of the operations."""
     return with_shadow(policy, who.customer, who.partner, lambda known: _admit(who, operations, known, now))
 
 
 def _admit(who: Claimant, operations: frozenset[Operation], policy: Policy, now: datetime) -> Decision:
-    checks: list[Check] = []
-
-    def passes(rule: str, passed: bool) -> bool:  # noqa: FBT001 - the answer to the question is a boolean
-        checks.append(check(rule, passed))
-        return passed
-
     partner = policy.partners.get(who.partner)
-    if not passes("partner-active", partner is not None and not partner.suspended):
-        return Refusal(Code.PARTNER_SUSPENDED, tuple(checks))
+    if partner is None or partner.suspended:
+        return Refusal(Code.PARTNER_SUSPENDED, (_no("partner-active"),))
     if policy.blocked(who.partner):
-        passes("partner-not-blocked", passed=False)
-        return Refusal(Code.PARTNER_SUSPENDED, tuple(checks))
+        return Refusal(Code.PARTNER_SUSPENDED, (*_ACTIVE, _no("partner-not-blocked")))
     if policy.blocked(who.partner, who.customer):
-        passes("grant-not-blocked", passed=False)
-        return Refusal(Code.NO_GRANT, tuple(checks))
+        return Refusal(Code.NO_GRANT, (*_ACTIVE, _no("grant-not-blocked")))
     held = policy.held(who.customer, who.partner) if who.customer in policy.customers else ()
-    if not passes("granted", bool(held)):
-        return Refusal(Code.NO_GRANT, tuple(checks))
+    if not held:
+        return Refusal(Code.NO_GRANT, (*_ACTIVE, _no("granted")))
     in_force = next((grant for grant in held if grant.in_force(now)), None)
     if in_force is None:
-        begun = [grant for grant in held if grant.valid_from <= now]
-        coming = next((grant for grant in held if now < grant.valid_from), None)
-        if not passes("grant-begun", coming is None):
-            return Refusal(Code.GRANT_NOT_YET_VALID, tuple(checks), coming)
-        passes("grant-not-ended", passed=False)
-        return Refusal(Code.GRANT_EXPIRED, tuple(checks), begun[-1])
-    passes("grant-begun", passed=True)
-    passes("grant-not-ended", passed=True)
-    return _covers(in_force, operations, checks)
+        return _not_in_force(held, now)
+    if operations.isdisjoint(in_force.operations):
+        return Refusal(Code.OPERATION_NOT_GRANTED, (*_IN_FORCE, _no("operation-granted")), in_force)
+    return Permit(in_force, _ADMITTED)
 
 
-def _covers(grant: Grant, operations: frozenset[Operation], checks: list[Check]) -> Decision:
-    covered = not operations.isdisjoint(grant.operations)
-    every = (*checks, check("operation-granted", covered))
-    if not covered:
-        return Refusal(Code.OPERATION_NOT_GRANTED, every, grant)
-    return Permit(grant, every)
+def _not_in_force(held: tuple[Grant, ...], now: datetime) -> Refusal:
+    begun = [grant for grant in held if grant.valid_from <= now]
+    coming = next((grant for grant in held if now < grant.valid_from), None)
+    if coming is not None:
+        return Refusal(Code.GRANT_NOT_YET_VALID, (*_GRANTED, _no("grant-begun")), coming)
+    return Refusal(Code.GRANT_EXPIRED, (*_GRANTED, check("grant-begun", True), _no("grant-not-ended")), begun[-1])
 
 
 def decide(

@@ -199,12 +199,20 @@ class OpenWrite:
 
     def told(self, outcome: Outcome, now: datetime, *, closed: bool = False) -> "OpenWrite":
         """Give it with its Task as an outcome leaves it."""
-        task = replace(
-            self.task,
-            status=task_status(outcome, closed=closed),
-            updated=now,
-            outcome=word(outcome),
+        was = self.task
+        task = Task(
+            was.id,
+            was.partner,
+            was.customer,
+            was.appointment,
+            was.operation,
+            task_status(outcome, closed=closed),
+            was.requested,
+            now,
             code=records.outcome_code(outcome),
+            outcome=word(outcome),
             version=outcome.version or None if isinstance(outcome, Applied) else None,
+            repeated=was.repeated,
+            trace=was.trace,
         )
         return replace(self, task=task, accepted=isinstance(outcome, Accepted))

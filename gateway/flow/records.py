@@ -41,6 +41,10 @@ class Upstream:
     collateral: tuple[str, ...] = ()
     """What PKB changed though nobody asked."""
 
+    def shown(self, status: int | str, version: str | None) -> "Upstream":
+        """Give what is known once PKB has shown what a write left."""
+        return Upstream(self.route, self.version_before, version, status, self.control_id, self.collateral)
+
     def as_record(self) -> Record:
         """Tell it in the words of the audit stream."""
         return {

@@ -290,7 +290,7 @@ class Writes:
         match answer:
             case Written(sighting=after, status=status):
                 version = after.appointment.version
-                return Applied(version), after, replace(upstream, status=status, version_after=version)
+                return Applied(version), after, upstream.shown(status, version)
             case Acknowledged(ack=ack):
                 acknowledged = replace(upstream, status=ack)
                 if not can_be_seen(case.command):
