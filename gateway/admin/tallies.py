@@ -65,10 +65,10 @@ class Spread:
         """Tell it."""
         new, self._new = self._new, [0] * len(self._new)
         total, self._sum = self._sum, 0.0
-        # It takes values one by one only, and these are what it keeps of them.
-        for kept, more in zip(self._histogram._buckets, new, strict=True):  # noqa: SLF001
+        histogram = self._histogram
+        for kept, more in zip(histogram._buckets, new, strict=True):  # noqa: SLF001 - it takes values one by one only
             kept.inc(more)
-        self._histogram._sum.inc(total)  # noqa: SLF001
+        histogram._sum.inc(total)  # noqa: SLF001 - as above
 
 
 Parent = TypeVar("Parent", Counter, Histogram)
