@@ -16,6 +16,7 @@ from gateway.app.bringing import CaseReader
 from gateway.configuration.cases import CASES
 from gateway.configuration.grants import Grants, GrantsReader
 from gateway.configuration.problems import Problem
+from gateway.configuration.reading_aside import AsideReader
 from gateway.configuration.reload import GrantsWatcher
 from gateway.configuration.settings import Settings
 from gateway.domain.grant import Policy
@@ -147,7 +148,7 @@ class GrantsNews:
 
 async def watch_grants(settings: Settings, journal: Journal, metrics: Metrics) -> GrantsWatcher:
     """Load the grants file and make ready to follow it. Raises ConfigurationRefused."""
-    reader = grants_reader(settings)
+    reader = AsideReader(grants_reader(settings))
     first = await asyncio.to_thread(reader.load)
     news = GrantsNews(journal, metrics, lambda: watcher.current.digest)
     watcher = GrantsWatcher(
@@ -158,6 +159,7 @@ async def watch_grants(settings: Settings, journal: Journal, metrics: Metrics) -
         on_loaded=news.loaded,
         on_refused=news.refused,
         on_keys=news.keys,
+        abandon=reader.abandon,
     )
     await news.loaded(first, "")
     return watcher

@@ -124,6 +124,16 @@ class GrantsReader:
             id_: _registration(id_, table, reading, secrets=self.secrets)
             for id_, table in entries.tables.partners.items()
         }
+        return self.completed(policy, registrations, keys, digests)
+
+    def completed(
+        self,
+        policy: Policy,
+        registrations: Mapping[str, Registration],
+        keys: Mapping[Path, Any],
+        digests: Mapping[Path, str],
+    ) -> Grants:
+        """Put the customers' own tests to a policy, and it together with all else. Raises ConfigurationRefused."""
         clients = {(at.issuer, at.client_id): id_ for id_, each in registrations.items() for at in each.clients}
         failing = () if self.cases is None else run_cases(self.cases, policy, self.read_case)
         return Grants(

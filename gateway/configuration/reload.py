@@ -1,13 +1,11 @@
 """Hot reload: the grants in force follow the grants file within a second; a bad file leaves the last good ones."""
 
 import asyncio
-import contextlib
-import gc
 import hashlib
 import logging
 import math
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from gateway.configuration.grants import Grants
+from gateway.configuration.letting_go import LettingGo
 from gateway.configuration.problems import ConfigurationRefused, Problem
 
 LOOK_EVERY: Final = 0.1
@@ -75,7 +74,10 @@ def identity(path: Path) -> Identity | None:
 
 
 class GrantsWatcher:
-    """Keeps `current` in step with the file. `load` raises ConfigurationRefused; the callbacks must not raise."""
+    """Keeps `current` in step with the file. `load` raises ConfigurationRefused; the callbacks must not raise.
+
+    `abandon` ends a `load` that is under way when the watching ends.
+    """
 
     def __init__(
         self,
@@ -89,6 +91,7 @@ class GrantsWatcher:
         on_keys: KeysChanged,
         look_every: float = LOOK_EVERY,
         settle: float = SETTLE,
+        abandon: Callable[[], None] | None = None,
     ) -> None:
         self.current = first
         self.state = GrantsState(first.digest, now(), failing=first.failing)
@@ -97,6 +100,8 @@ class GrantsWatcher:
         self._now = now
         self._on_loaded, self._on_refused, self._on_keys = on_loaded, on_refused, on_keys
         self._look_every, self._settle = look_every, settle
+        self._abandon = abandon
+        self._replaced = LettingGo()
         self._asked = asyncio.Event()
         self._looked_at = -math.inf
         self._reading = False
@@ -115,23 +120,32 @@ class GrantsWatcher:
         """Watch until cancelled."""
         # A thread of its own: a pool that is busy with disk writes must not hold up a revocation.
         with ThreadPoolExecutor(1, "grants") as thread:
-            tried = -TRY_AGAIN
-            while True:
-                await self._wait()
-                asked = self._asked.is_set()
-                self._asked.clear()
-                clock = asyncio.get_running_loop().time
-                again = bool(self.state.refused) and clock() >= tried + TRY_AGAIN
-                looked_at = clock()
-                seen = await self._in(thread, self._identities)
-                self._looked_at = looked_at
-                if not (asked or again) and seen == self._seen:
-                    continue
-                self._reading = True
-                result = await self._read(thread, asked=asked)
-                self._reading = False
-                tried = clock()
-                await self._take(result, asked=asked)
+            try:
+                await self._watch(thread)
+            finally:
+                # Else the end would wait for a reading that nobody waits for.
+                if self._abandon is not None:
+                    self._abandon()
+
+    async def _watch(self, thread: ThreadPoolExecutor) -> None:
+        tried = -TRY_AGAIN
+        while True:
+            await self._wait()
+            asked = self._asked.is_set()
+            self._asked.clear()
+            clock = asyncio.get_running_loop().time
+            self._replaced.some(clock())
+            again = bool(self.state.refused) and clock() >= tried + TRY_AGAIN
+            looked_at = clock()
+            seen = await self._in(thread, self._identities)
+            self._looked_at = looked_at
+            if not (asked or again) and seen == self._seen:
+                continue
+            self._reading = True
+            result = await self._read(thread, asked=asked)
+            self._reading = False
+            tried = clock()
+            await self._take(result, asked=asked)
 
     async def _wait(self) -> None:
         try:
@@ -168,6 +182,8 @@ class GrantsWatcher:
                 await self._tell(self._on_refused(result))
             return
         previous, self.current = self.current, result
+        if previous is not result:
+            self._replaced.add(previous, asyncio.get_running_loop().time())
         # The key files of the new grants are looked at from now on; their content has just been read.
         self._seen = (self._seen[0], *(identity(path) for path in sorted(result.keys)))
         if (result.digest, result.failing) != (previous.digest, previous.failing):
@@ -196,8 +212,7 @@ class GrantsWatcher:
 
     def _attempt(self) -> Grants | tuple[Problem, ...]:
         try:
-            with _no_collection():
-                return self._load()
+            return self._load()
         except ConfigurationRefused as refused:
             return refused.problems
         except Exception as error:  # noqa: BLE001 - a fault in one file must not stop the watch over the next
@@ -206,21 +221,6 @@ class GrantsWatcher:
 
     async def _in(self, thread: ThreadPoolExecutor, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(thread, call)
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Keep the garbage collector from walking, again and again, over values that are all there to stay.
-
-    It would stop every thread meanwhile: half of the longest pause that partners see while a large file is read.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _digest(path: Path) -> str | None:

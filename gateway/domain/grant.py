@@ -1,13 +1,13 @@
 """Who may act for whom: partners, customers, routes, grants, and the policy that indexes them."""
 
 import copy
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import islice
 from types import MappingProxyType
-from typing import Self
+from typing import Final, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 
@@ -147,6 +147,11 @@ class Grant:
         return not self.shadow and self.valid_from <= now < self.valid_until
 
 
+PIECE: Final = 1_000
+"""Entries that are indexed between two rests of a policy that is made in pieces."""
+
+T = TypeVar("T")
+
 Block = tuple[str, str | None]
 """A partner and the customer at which it is blocked; None: at every one."""
 
@@ -168,17 +173,39 @@ class Policy:
 
     def __post_init__(self) -> None:
         """Index once, so that a decision costs the same with ten grants and with a hundred thousand."""
-        # A frozen dataclass sets its derived fields this way.
+        for _ in self._indexing():
+            pass
+
+    @classmethod
+    def in_pieces(
+        cls, digest: str, partners: Mapping[str, Partner], customers: Mapping[str, Customer], grants: tuple[Grant, ...]
+    ) -> Generator[None, None, Self]:
+        """Make the same policy as at once, but rest after every few entries: whoever serves meanwhile has a turn."""
+        policy = object.__new__(cls)
+        # A frozen dataclass sets its fields this way.
         put = object.__setattr__
-        put(self, "_held", _by_pair(grant for grant in self.grants if not grant.shadow))
-        put(self, "_shadows", _by_pair(grant for grant in self.grants if grant.shadow))
-        put(self, "_tried", _by_pair(replace(grant, shadow=False) for grant in self.grants if grant.shadow))
-        put(self, "_sources", _by_source(self.customers.values()))
-        on_route: dict[str, tuple[Customer, ...]] = {}
-        for customer in self.customers.values():
-            if customer.kind is CustomerKind.ORGANISATION:
-                on_route[customer.route.name] = (*on_route.get(customer.route.name, ()), customer)
-        put(self, "_organisations", on_route)
+        put(policy, "digest", digest)
+        put(policy, "partners", partners)
+        put(policy, "customers", customers)
+        put(policy, "grants", grants)
+        put(policy, "blocks", frozenset())
+        yield from policy._indexing()
+        return policy
+
+    def _indexing(self) -> Generator[None, None, None]:
+        put = object.__setattr__
+        put(self, "_held", (yield from _by_pair(grant for grant in self.grants if not grant.shadow)))
+        put(self, "_shadows", (yield from _by_pair(grant for grant in self.grants if grant.shadow)))
+        tried = (replace(grant, shadow=False) for grant in self.grants if grant.shadow)
+        put(self, "_tried", (yield from _by_pair(tried)))
+        put(self, "_sources", (yield from _by_source(self.customers.values())))
+        on_route: dict[str, list[Customer]] = {}
+        for customers in _pieces(self.customers.values()):
+            for customer in customers:
+                if customer.kind is CustomerKind.ORGANISATION:
+                    on_route.setdefault(customer.route.name, []).append(customer)
+            yield
+        put(self, "_organisations", {name: tuple(customers) for name, customers in on_route.items()})
 
     def with_blocks(self, blocks: frozenset[Block]) -> Self:
         """Give the same policy under other blocks. The indexes are shared, so the number of grants costs nothing."""
@@ -219,16 +246,35 @@ class Policy:
         return self._organisations.get(route.name, ())
 
 
-def _by_source(customers: Collection[Customer]) -> Mapping[tuple[str, str], Customer]:
-    times = Counter((customer.route.name, customer.source) for customer in customers)
-    named = {(customer.route.name, customer.source): customer for customer in customers}
-    return {name: customer for name, customer in named.items() if times[name] == 1}
+def _pieces(entries: Iterable[T]) -> Iterator[list[T]]:
+    left = iter(entries)
+    while piece := list(islice(left, PIECE)):
+        yield piece
 
 
-def _by_pair(grants: Iterable[Grant]) -> Mapping[tuple[str, str], tuple[Grant, ...]]:
+def _by_source(customers: Iterable[Customer]) -> Generator[None, None, Mapping[tuple[str, str], Customer]]:
+    named: dict[tuple[str, str], Customer] = {}
+    shared: set[tuple[str, str]] = set()
+    for piece in _pieces(customers):
+        for customer in piece:
+            name = (customer.route.name, customer.source)
+            if named.setdefault(name, customer) is not customer:
+                shared.add(name)
+        yield
+    for name in shared:
+        del named[name]
+    return named
+
+
+def _by_pair(grants: Iterable[Grant]) -> Generator[None, None, Mapping[tuple[str, str], tuple[Grant, ...]]]:
     pairs: dict[tuple[str, str], list[Grant]] = {}
-    for grant in grants:
-        pairs.setdefault((grant.customer, grant.partner), []).append(grant)
-    return {
-        pair: tuple(sorted(several, key=lambda grant: (grant.valid_from, grant.id))) for pair, several in pairs.items()
-    }
+    for piece in _pieces(grants):
+        for grant in piece:
+            pairs.setdefault((grant.customer, grant.partner), []).append(grant)
+        yield
+    held: dict[tuple[str, str], tuple[Grant, ...]] = {}
+    for several in _pieces(pairs.items()):
+        for pair, given in several:
+            held[pair] = tuple(sorted(given, key=lambda grant: (grant.valid_from, grant.id)))
+        yield
+    return held

@@ -16,6 +16,7 @@ import pytest
 from gateway.configuration import reload
 from gateway.configuration.grants import Grants
 from gateway.configuration.problems import Problem
+from gateway.configuration.reading_aside import AsideReader
 from gateway.configuration.reload import GrantsWatcher
 from tests.edges.grants_files import GOOD, grants_file, reader
 
@@ -74,7 +75,9 @@ class Watch:
 
 
 @contextlib.asynccontextmanager
-async def watching(path: Path, load: Callable[[], Grants] | None = None) -> AsyncIterator[Watch]:
+async def watching(
+    path: Path, load: Callable[[], Grants] | None = None, abandon: Callable[[], None] | None = None
+) -> AsyncIterator[Watch]:
     """Watch a file; ready once the watcher has had its first look."""
     heard, read = Listener(), load or reader(path).load
     watcher = GrantsWatcher(
@@ -85,6 +88,7 @@ async def watching(path: Path, load: Callable[[], Grants] | None = None) -> Asyn
         on_loaded=heard.on_loaded,
         on_refused=heard.on_refused,
         on_keys=heard.on_keys,
+        abandon=abandon,
     )
     task = asyncio.create_task(watcher.run())
     watch = Watch(watcher, heard, path)
@@ -325,7 +329,8 @@ async def test_two_thousand_grants_count_within_a_second(tmp_path: Path) -> None
     ]
     text = "".join(parts)
     path = grants_file(tmp_path, text)
-    async with watching(path) as watch:
+    reading = AsideReader(reader(path))
+    async with watching(path, reading.load, reading.abandon) as watch:
         assert len(watch.watcher.current.policy.grants) == 2000
         revoked = text.replace('id = "g7"', 'shadow = true\nid = "g7"')
         path.write_text(revoked)
