@@ -36,9 +36,10 @@ def checked(record: Mapping[str, object]) -> Record:
     """Copy a record. Raises ValueError where its event is absent or a field is none of its event's."""
     match record.get("event"):
         case str(event):
-            foreign = record.keys() - _GIVEN - EXTRAS.get(event, frozenset())
+            known = record.keys() <= _GIVEN
         case _:
             raise ValueError("a record has an event")
+    foreign = frozenset() if known else record.keys() - _GIVEN - EXTRAS.get(event, frozenset())
     if foreign:
         raise ValueError(f"no fields of {event} records: {', '.join(sorted(foreign))}")
     return dict(record)

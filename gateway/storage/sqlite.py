@@ -274,7 +274,7 @@ def path_of(url: str) -> Path:
 
 
 def _bound(values: Sequence[Value]) -> dict[str, Value]:
-    return {str(number): value for number, value in enumerate(values, 1)}
+    return dict(zip(map(str, range(1, len(values) + 1)), values, strict=True))
 
 
 def _prepare(path: Path) -> None:

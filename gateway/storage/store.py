@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final
 
 from gateway.flow.ports import StateUnavailable
@@ -27,6 +28,8 @@ from gateway.storage.task_text import COLUMNS, read_filed, write_record, write_t
 
 AT_ONCE: Final = 500
 """Writes that one statement names."""
+
+_UNTAKEN: Final = Turn()
 
 TRIES: Final = 5
 """How often a key is tried that was freed between two looks at it."""
@@ -104,17 +107,13 @@ class Store:
         """See the port."""
         if not keys:
             return []
-        names = " OR ".join(f"(turn.route = ${2 * n + 1} AND turn.name = ${2 * n + 2})" for n in range(len(keys)))
-        found = await self.database.rows(
-            f"SELECT turn.route, turn.name, turn.epoch, {COLUMNS} FROM turn LEFT JOIN task ON task.id = turn.task"
-            f" WHERE {names}",
-            *(part for key in keys for part in _plain(key)),
-        )
+        plain = [_plain(key) for key in keys]
+        found = await self.database.rows(_turns_of(len(keys)), *(part for key in plain for part in key))
         turns = {
             (route, name): Turn(epoch, None if filed[0] is None else read_filed(filed))
             for route, name, epoch, *filed in found
         }
-        return [turns.get(_plain(key), Turn()) for key in keys]
+        return [turns.get(key, _UNTAKEN) for key in plain]
 
     async def hold(self, task: Task, turns: Mapping[Key, int], chain: str) -> bool:
         """See the port."""
@@ -380,6 +379,15 @@ def _claimed(fingerprint: str, task: str, known: str, owner: str, *filed: Any) -
     if known != fingerprint:
         return KeyIsOthers()
     return KeyIsKnown(None if filed[0] is None else read_filed(filed))
+
+
+@cache
+def _turns_of(names: int) -> str:
+    wanted = " OR ".join(f"(turn.route = ${2 * n + 1} AND turn.name = ${2 * n + 2})" for n in range(names))
+    return (
+        f"SELECT turn.route, turn.name, turn.epoch, {COLUMNS} FROM turn LEFT JOIN task ON task.id = turn.task"
+        f" WHERE {wanted}"
+    )
 
 
 def _plain(key: Key) -> Key:

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,16 @@ async def test_a_write_is_synced_when_it_may_be_sent_and_not_before(store: Store
     assert not synced()
     await store.secure()
     assert synced()
+
+
+async def test_the_file_itself_is_told_each_time_whether_to_sync(store: Store) -> None:
+    assert isinstance(store.database, SqliteDatabase)
+    levels = []
+    for time in range(12):
+        # Each time in another spelling: an answer may be prepared together with the question, and kept with it.
+        ask = methodcaller("rows", f"PRAGMA synchronous{' ' * time}")
+        levels += await store.database._writer.do(ask, lasting=time % 2 == 0)
+    assert [level for (level,) in levels] == [2, 1] * 6
 
 
 @pytest.mark.parametrize("way", ["in another chain", "taken over"])
