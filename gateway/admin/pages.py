@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gateway.admin.matrix import span
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 POLICY: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
@@ -42,8 +44,11 @@ def asset(name: str) -> bytes:
 
 
 @cache
-def _environment() -> Environment:
+def _environment() -> "Environment":
     """Templates are compiled once a process."""
+    # At the first page: a start would pay 40 ms and 4 MB for what many a gateway never shows.
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - see above
+
     environment = Environment(
         loader=PackageLoader("gateway.admin"),
         autoescape=True,
@@ -87,9 +92,11 @@ def _moment(at: datetime | str | None) -> datetime | None:
 class Pages:
     """Makes pages out of templates."""
 
-    environment: Environment = field(default_factory=_environment)
-
     async def page(self, template: str, values: Mapping[str, Any], status: int = 200) -> web.Response:
         """Make a page. Long ones take their time, so it is made beside the event loop."""
-        text = await asyncio.to_thread(self.environment.get_template(template).render, values)
+        text = await asyncio.to_thread(_render, template, values)
         return web.Response(status=status, text=text, content_type="text/html")
+
+
+def _render(template: str, values: Mapping[str, Any]) -> str:
+    return _environment().get_template(template).render(values)

@@ -28,8 +28,9 @@ from gateway.app.certificate import Certificate, open_certificate
 from gateway.app.console import admin_side, console_sources
 from gateway.app.grants import Registry, utc_now, watch_grants
 from gateway.app.keys import Keys, foreign_issuers, open_keys
+from gateway.app.memory import settle
 from gateway.app.noting import NotingLedger
-from gateway.app.ports import Handover, adopt, bind, tell_supervisor
+from gateway.app.ports import SHUTDOWN, Handover, adopt, bind, tell_supervisor
 from gateway.app.pseudonyms import pseudonym_keys
 from gateway.app.readings import gauges
 from gateway.app.tracing import open_tracing, told_to_both, traced
@@ -60,9 +61,6 @@ from gateway.storage.store import Store, open_store
 
 if TYPE_CHECKING:
     from gateway.admin.tracing import Tracing
-
-SHUTDOWN: Final = 60.0
-"""Seconds that requests under way have to end in after SIGTERM."""
 
 BACKLOG: Final = 1024
 """Connections that may wait to be accepted: a burst that finds no room there waits for a second and more."""
@@ -325,6 +323,7 @@ async def serve(settings: Settings, *, watch_input: bool = False) -> None:
         else:
             _log.info("worker serving", chain=gateway.journal.head.chain)
             tell_supervisor()
+        settle()
         await stopped.wait()
         _log.info("draining", open=gateway.api.in_flight)
 

@@ -11,6 +11,8 @@ from typing import Final, Self
 
 VARIABLE: Final = "PKB_GATEWAY_WORKER"
 """The variable of the environment in which a worker finds its `Handover`."""
+SHUTDOWN: Final = 60.0
+"""Seconds that requests under way have to end in after SIGTERM."""
 SERVING: Final = b"serving\n"
 """What a worker says on its standard input, a socket to the supervisor, once it serves."""
 

@@ -16,8 +16,7 @@ from typing import Final
 import structlog
 
 from gateway.admin.metrics import SUPERVISOR, Metrics, forget_gauges, share_metrics
-from gateway.app.assembly import SHUTDOWN
-from gateway.app.ports import SERVING, VARIABLE, Handover, bind
+from gateway.app.ports import SERVING, SHUTDOWN, VARIABLE, Handover, bind
 from gateway.configuration.settings import Settings
 
 YOUNG: Final = 10.0

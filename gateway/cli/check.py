@@ -1,6 +1,5 @@
 """`check`: every mistake in the configuration with its file and line, or what it amounts to."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Final
 import click
 
 from gateway.app.grants import grants_reader, read_keys
+from gateway.cli.insecure import insecure_flags
 from gateway.cli.tables import echo_json
 from gateway.configuration.cases import CASES
 from gateway.configuration.document import read_document
@@ -16,18 +16,9 @@ from gateway.configuration.grants import Grants, GrantsReader
 from gateway.configuration.problems import ConfigurationRefused, Problem
 from gateway.configuration.settings import Settings
 from gateway.configuration.settings_file import load_settings
-from gateway.configuration.settings_words import INSECURE_FLAGS
 from gateway.domain.grant import CustomerKind
 
 DEFAULT: Final = Path("config/gateway.toml")
-
-
-def insecure_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command one flag for each insecure setting; it gets those given as the tuple `allowed`."""
-    for name, meaning in sorted(INSECURE_FLAGS.items()):
-        option = click.option(name, "allowed", multiple=True, type=str, flag_value=name, help=meaning)
-        command = option(command)
-    return command
 
 
 @click.command()

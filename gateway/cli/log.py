@@ -11,8 +11,12 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Final
 
-import structlog
-from structlog.typing import EventDict, Processor
+from gateway.cli.absent import absent
+
+# It asks for rich, to colour what this module never hands it: an error with its frames.
+with absent("rich"):
+    import structlog
+    from structlog.typing import EventDict, Processor
 
 DEEPEST: Final = 8
 """Causes of causes that are told."""

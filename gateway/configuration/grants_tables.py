@@ -44,7 +44,8 @@ SecureUrl = Annotated[str, *leaf(addresses.secure, pattern="^https://")]
 class Table(BaseModel):
     """A table of a TOML file: no key it does not know, no type that is not meant."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    # Only the shape of a whole file checks anything, so no table is made ready on its own, nor that of a file unread.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 class PrivateKeyJwt(Table):

@@ -30,6 +30,13 @@ TOLERABLE = 20
 """Tenths: `systemd-analyze security` calls up to 2.0 "OK" with its best smile."""
 
 
+def test_no_start_of_the_image_compiles_python_anew() -> None:
+    final = DOCKERFILE.rpartition("\nFROM ")[2]
+    assert "PYTHONDONTWRITEBYTECODE=1" in final, "a root that is read only would not take it"
+    assert re.search(r"^RUN python -m compileall .*\\\n.*stdlib", final, re.MULTILINE), "the base image has none"
+    assert "--no-compile" not in DOCKERFILE
+
+
 def settings(deployment: str, folder: Path) -> Settings:
     return load_settings(Machine(folder).set_up(deployment), allowed=frozenset(), secrets=True)
 
