@@ -32,8 +32,8 @@ serve: $(READY) ## the gateway with your own files: make serve CONFIG=config/gat
 	$(BIN)/pkb-gateway serve --config "$(CONFIG)"
 
 test: check ## every check, every test, and the coverage that the domain and the flow must have
-	@echo "$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report="
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report= || { \
+	@echo "$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report="
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report= || { \
 		echo "SOME TESTS FAILED. THEY ARE RUN ONCE MORE, BY THEMSELVES: WHAT A BUSY MACHINE DISTURBED PASSES NOW."; \
 		$(BIN)/python -m pytest --last-failed --last-failed-no-failures none --cov --cov-append --cov-report=; \
 	}
