@@ -252,7 +252,7 @@ def _lifetime_fault(said: Said) -> Fault | None:
 def _claims_fault(said: Said) -> Fault | None:
     """Ours name the partner and themselves; `client_id` (RFC 9068 §2.2) may be absent, but never another's."""
     claims = said.claims
-    if any(short_text(claims.get(name), ID_LENGTH) is None for name in ("sub", "jti")):
+    if short_text(claims.get("sub"), ID_LENGTH) is None or short_text(claims.get("jti"), ID_LENGTH) is None:
         return Fault.CLAIMS
     return None if claims.get("client_id", claims["sub"]) == claims["sub"] else Fault.CLAIMS
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from aiohttp import web
@@ -19,6 +20,8 @@ from gateway.partner.headers import Preference
 FHIR_JSON: Final = "application/fhir+json"
 CODE: Final = web.ResponseKey("code", str)
 """Where a response carries its error code, for log and metrics."""
+
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 Headers = Mapping[str, str]
 Resource = dict[str, object]
@@ -37,16 +40,7 @@ class Answers:
 
     def outcome_body(self, code: Code, detail: str = "", expression: str | None = None) -> bytes:
         """Tell an error as an OperationOutcome."""
-        entry = CATALOGUE[code]
-        issue: Resource = {
-            "severity": "error",
-            "code": entry.issue,
-            "details": {"coding": [{"system": self.codes_system, "code": code.value}]},
-            "diagnostics": f"{entry.advice} {detail}".strip(),
-        }
-        if expression is not None:
-            issue["expression"] = [expression]
-        return as_bytes({"resourceType": "OperationOutcome", "issue": [issue]})
+        return _outcome(self.codes_system, code, detail, expression)
 
     def error(
         self,
@@ -163,7 +157,22 @@ def instant(at: datetime) -> str:
 
 def as_bytes(body: Mapping[str, object]) -> bytes:
     """Write JSON of our own making."""
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    return _encode(body).encode()
+
+
+@lru_cache(maxsize=512)
+def _outcome(codes_system: str, code: Code, detail: str, expression: str | None) -> bytes:
+    """Most errors of a kind are told in the same bytes."""
+    entry = CATALOGUE[code]
+    issue: Resource = {
+        "severity": "error",
+        "code": entry.issue,
+        "details": {"coding": [{"system": codes_system, "code": code.value}]},
+        "diagnostics": f"{entry.advice} {detail}".strip(),
+    }
+    if expression is not None:
+        issue["expression"] = [expression]
+    return as_bytes({"resourceType": "OperationOutcome", "issue": [issue]})
 
 
 def _fhir(status: int, body: bytes, headers: Headers) -> web.Response:

@@ -101,6 +101,9 @@ async def _read(request: web.BaseRequest, came: Arrival, limit: int, deadline: f
     _send_continue(request, came)
     body = bytearray()
     try:
+        if request.content.is_eof():  # it came with the head: nothing to wait for, no clock to start
+            whole = request.content.read_nowait()
+            return TooLarge() if len(whole) > limit else whole
         async with asyncio.timeout_at(deadline):
             while piece := await request.content.readany():
                 body += piece

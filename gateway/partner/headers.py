@@ -1,6 +1,7 @@
 """The rules for request headers, as pure functions of the lines on the wire.
 
 Two lines of a header that decides something are refused: proxies and servers differ in which one counts.
+What the negotiating headers mean is remembered for the last few spellings: a client sends the same ones each time.
 """
 
 import hashlib
@@ -8,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from functools import lru_cache
 from typing import Final
 
 from gateway.partner.target import Malformed
@@ -189,7 +191,8 @@ def _uuid(lines: Lines, name: str) -> str | None:
     return values[0] if len(values) == 1 and _UUID.fullmatch(values[0]) else None
 
 
-def accepts_fhir(accept: Sequence[str]) -> bool:
+@lru_cache(maxsize=64)
+def accepts_fhir(accept: tuple[str, ...]) -> bool:
     """Tell whether FHIR R4 JSON satisfies the `Accept` lines (RFC 9110, 12.5.1); none accept everything.
 
     `application/json` stands for FHIR JSON too. A range of another `fhirVersion` counts as absent.
@@ -219,6 +222,7 @@ def _read_range(item: str) -> tuple[str, float] | None:
     return media, float(weight)
 
 
+@lru_cache(maxsize=64)
 def content_type_fits(content_type: str | None, media: Media) -> bool:
     """Tell whether a `Content-Type` is one the endpoint takes: UTF-8 only, FHIR version absent or 4.0."""
     parsed = _read_media(content_type or "")
@@ -290,7 +294,8 @@ def read_if_match(if_match: str) -> str | Malformed:
     return Malformed('If-Match must be one entity tag in quotation marks, as in W/"3".')
 
 
-def preference(prefer: Sequence[str]) -> Preference:
+@lru_cache(maxsize=64)
+def preference(prefer: tuple[str, ...]) -> Preference:
     """The first `return` preference that is known, over all lines; a representation when there is none."""
     for line in prefer:
         for item in _split(line, ","):

@@ -62,6 +62,8 @@ class Said:
     """The `alg` the sender claims to have used."""
     kid: str | None
     """The name of the key the sender claims to have used."""
+    kind: str | None
+    """`typ` in its one spelling (RFC 7515 §4.1.9: case-insensitive, `application/` may be left out)."""
     issuer: str
     issued: int | None
     expires: int | None
@@ -121,11 +123,17 @@ def _read(token: str) -> Said | Fault:
         claims=claims_value,
         algorithm=text(header_value.get("alg")),
         kid=text(header_value.get("kid")),
+        kind=_kind(header_value),
         issuer=text(claims_value.get("iss")) or "",
         issued=whole_seconds(claims_value.get("iat")),
         expires=whole_seconds(claims_value.get("exp")),
         begins=max((math.inf if moment is None else moment for moment in begins), default=-math.inf),
     )
+
+
+def _kind(header: strict_json.Object) -> str | None:
+    typ = text(header.get("typ"))
+    return typ.lower().removeprefix("application/") if typ is not None and typ.isascii() else None
 
 
 def base64url(part: str) -> bytes | None:
@@ -162,9 +170,8 @@ def algorithm_is_allowed(said: Said, *allowed: Collection[str]) -> bool:
 
 
 def type_is(said: Said, allowed: Collection[str]) -> bool:
-    """Whether `typ` is one of `allowed` (RFC 7515 §4.1.9: case-insensitive, `application/` may be left out)."""
-    typ = text(said.header.get("typ"))
-    return typ is not None and typ.isascii() and typ.lower().removeprefix("application/") in allowed
+    """Whether `typ` is one of `allowed`."""
+    return said.kind is not None and said.kind in allowed
 
 
 def has_extensions(said: Said) -> bool:

@@ -161,7 +161,7 @@ ACCEPTED: dict[str, Sequence[str]] = {
 
 @pytest.mark.parametrize("accept", ACCEPTED.values(), ids=ACCEPTED.keys())
 def test_fhir_json_is_acceptable(accept: Sequence[str]) -> None:
-    assert accepts_fhir(accept)
+    assert accepts_fhir(tuple(accept))
 
 
 UNACCEPTED: dict[str, Sequence[str]] = {
@@ -184,7 +184,7 @@ UNACCEPTED: dict[str, Sequence[str]] = {
 
 @pytest.mark.parametrize("accept", UNACCEPTED.values(), ids=UNACCEPTED.keys())
 def test_fhir_json_is_not_acceptable(accept: Sequence[str]) -> None:
-    assert not accepts_fhir(accept)
+    assert not accepts_fhir(tuple(accept))
 
 
 FITTING = {
@@ -264,7 +264,7 @@ PREFERRED: dict[str, tuple[Sequence[str], Preference]] = {
 
 @pytest.mark.parametrize(("prefer", "preferred"), PREFERRED.values(), ids=PREFERRED.keys())
 def test_a_preference_is_the_first_return_that_is_known(prefer: Sequence[str], preferred: Preference) -> None:
-    assert preference(prefer) is preferred
+    assert preference(tuple(prefer)) is preferred
 
 
 @given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=128))
@@ -279,8 +279,8 @@ def test_anything_else_is_no_idempotency_key(text: str) -> None:
 
 @given(st.lists(st.text(max_size=60), max_size=3))
 def test_any_text_at_all_can_be_asked_about(lines: list[str]) -> None:
-    assert accepts_fhir(lines) in {True, False}
-    assert preference(lines) in Preference
+    assert accepts_fhir(tuple(lines)) in {True, False}
+    assert preference(tuple(lines)) in Preference
     for line in lines:
         assert content_type_fits(line, Media.FHIR) in {True, False}
         assert isinstance(read_if_match(line), str | Malformed)
