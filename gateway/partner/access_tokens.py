@@ -226,8 +226,9 @@ def _keep(kept: OrderedDict[_Key, _Value], key: _Key, value: _Value, most: int) 
 
 
 def _algorithm_fault(said: Said, issuer: Issuer | None, key: VerifyingKey | None) -> Fault | None:
-    allowed = (each.algorithms for each in (issuer, key) if each is not None)
-    return None if algorithm_is_allowed(said, ALGORITHMS, *allowed) else Fault.ALGORITHM
+    granted = ALGORITHMS if issuer is None else issuer.algorithms
+    fitting = ALGORITHMS if key is None else key.algorithms
+    return None if algorithm_is_allowed(said, ALGORITHMS, granted, fitting) else Fault.ALGORITHM
 
 
 def _type_fault(said: Said, issuer: Issuer | None) -> Fault | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from functools import lru_cache
+from itertools import chain
 from typing import Final
 
 from gateway.partner.target import Malformed
@@ -103,14 +104,17 @@ class Preference(StrEnum):
 
 def sort_lines(raw: RawHeaders) -> Lines:
     """Sort header lines by name."""
-    size = 0
     known: dict[str, list[str]] = {}
     for written, value in raw:
-        size += len(written) + len(value)
         name = _KNOWN.get(written.lower())
-        if name is not None:
-            known.setdefault(name, []).append(value.decode("latin-1").strip(" \t"))
-    return Lines(len(raw), size, known)
+        if name is None:
+            continue
+        text = value.decode("latin-1").strip(" \t")
+        if name in known:
+            known[name].append(text)
+        else:
+            known[name] = [text]
+    return Lines(len(raw), sum(map(len, chain.from_iterable(raw))), known)
 
 
 def read_head(lines: Lines) -> Head | Malformed:
@@ -187,7 +191,9 @@ def correlation_id(lines: Lines) -> str | None:
 
 
 def _uuid(lines: Lines, name: str) -> str | None:
-    values = lines.known.get(name, ())
+    if name not in lines.known:
+        return None
+    values = lines.known[name]
     return values[0] if len(values) == 1 and _UUID.fullmatch(values[0]) else None
 
 
