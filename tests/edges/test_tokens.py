@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -211,6 +212,18 @@ def test_a_bad_signature_is_not_remembered() -> None:
         assert verifier.verify(f"Bearer {tampered()}", NOW) == TokenInvalid(Fault.SIGNATURE)
     assert key.asked == 2
     assert not verifier._good
+    assert not verifier._read
+
+
+def test_only_so_many_tokens_are_remembered_as_they_read_and_none_by_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "READ", 2)
+    verifier, key = _counted()
+    tokens = [access_token(claims=access_claims(jti=name)) for name in "1234"]
+    for token in (*tokens, tokens[0]):
+        assert isinstance(verifier.verify(f"Bearer {token}", NOW), Identity)
+    assert [*verifier._read] == [sha256(token.encode()).digest() for token in (tokens[3], tokens[0])]
+    assert key.asked == 4, "a token that is read anew keeps the verdict on its signature"
+    assert not [token for token in tokens if token in repr(verifier._read)]
 
 
 def test_only_so_many_signatures_are_remembered_and_the_oldest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
