@@ -205,6 +205,8 @@ class PartnerProtocol(RequestHandler):
         self._spoil_body()
         if self.is_idle():
             self.force_close()
+        elif not self._messages:
+            self.close()  # behind the answer under way, or one just given: nobody is idle yet between two requests
         return self.ssl_context is None
 
     def _spoil_body(self) -> None:

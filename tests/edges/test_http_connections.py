@@ -4,10 +4,12 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from gateway.partner.arrival import Gone, TimedOut, TooLarge, connection_peer
+from gateway.partner.connections import Connections
 from gateway.partner.protocol import HttpLimits
 from gateway.partner.target import Malformed
 from tests.edges.raw_requests import CHUNKED, get, head, post
@@ -240,6 +242,23 @@ async def test_a_caller_that_shuts_its_sending_side_still_gets_its_answer(bench:
         answer = await line.answer()
         assert (answer.status, answer.headers["connection"]) == (200, "close")
         assert await line.closed()
+
+
+async def test_a_caller_that_shuts_its_side_before_the_next_request_is_waited_for_is_let_go(
+    bench: WireBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quick client in another process ends its stream while the task of the answered request is being left."""
+    used = Connections.used
+
+    def end(self: Connections, connection: Any) -> None:
+        used(self, connection)
+        connection.eof_received()
+
+    monkeypatch.setattr(Connections, "used", end)
+    async with wire(bench) as line:
+        await line.send(get())
+        assert (await line.answer()).status == 200
+        assert await line.closed(within=1.0)
 
 
 async def test_a_body_cut_short_is_malformed(bench: WireBench) -> None:
