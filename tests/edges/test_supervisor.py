@@ -25,7 +25,11 @@ plan = supervisor.Plan(tuple(sys.argv[3:]), int(sys.argv[2]), ("127.0.0.1", 0), 
 sys.exit(asyncio.run(supervisor.supervise(plan, watch_input=True)))
 """
 
-SERVE = "import os, signal, sys, time; number = os.environ['PKB_GATEWAY_WORKER'][0]; os.write(0, b'serving\\n'); "
+SERVE = (
+    # A worker that only listens to signals would outlive the supervisor that a test kills.
+    "import os, signal, sys, time; signal.alarm(90); "
+    "number = os.environ['PKB_GATEWAY_WORKER'][0]; os.write(0, b'serving\\n'); "
+)
 AT_THE_END_OF_INPUT = "os.read(0, 1)"
 TERMINATED = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); signal.pause()"
 
