@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -199,6 +200,20 @@ async def test_a_node_counts_for_itself_while_the_store_fails(*, stalls: bool) -
     # What comes too late is nobody's: a fault then is no fault of this program's.
     nodes.shelf.released.set()
     await asyncio.sleep(0)
+
+
+async def test_a_question_that_is_called_off_at_the_end_of_the_process_is_no_fault() -> None:
+    nodes = Nodes(patience=0.01)
+    nodes.shelf.stalls = True
+    faults: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+    assert (await nodes.take(0, Rate(1, 60)))[0]
+
+    for each in asyncio.all_tasks() - {asyncio.current_task()}:
+        each.cancel()
+    await asyncio.sleep(0.01)
+
+    assert faults == []
 
 
 async def test_a_store_that_failed_is_left_alone_for_a_second_and_then_asked_again() -> None:
