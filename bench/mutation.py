@@ -171,8 +171,8 @@ def copy_tree(into: Path) -> Path:
     for folder in ("gateway/domain", "tests/domain"):
         shutil.copytree(ROOT / folder, into / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (into / "gateway" / "__init__.py").touch()
-    shutil.copy(ROOT / "tests" / "__init__.py", into / "tests")
-    shutil.copy(ROOT / "tests" / "makers.py", into / "tests")
+    for name in ("__init__.py", "makers.py", "strategies.py"):
+        shutil.copy(ROOT / "tests" / name, into / "tests")
     return into
 
 

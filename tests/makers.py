@@ -1,17 +1,15 @@
-"""Valid values to start a test from, and strategies that make all sorts of them.
+"""Valid values to start a test from, and all sorts of them made by chance.
 
 Two organisations share a box that names them by the patient's managing organisation (`airedale` with two teams, and
 `wharfedale`); `bradford` is reached by HL7 and names owners in `meta`, with one team; `leeds` has its own endpoint.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from random import Random
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
-
-from hypothesis import strategies as st
 
 from gateway.domain.appointment import (
     CANCEL_REASON_SYSTEM,
@@ -192,11 +190,6 @@ PERIODS = (*[(-30, 30)] * 12, (-30, 0), (0, 30), (0, 30), (-2, 2), (-30, -2), (2
 """In days around NOW."""
 
 
-def by_chance(make: Callable[[Random], T]) -> st.SearchStrategy[T]:
-    """Draw what a maker makes of a seed; a failure shows the value itself."""
-    return st.integers(0, 2**64 - 1).map(lambda seed: make(Random(seed)))
-
-
 def some(chance: Random, values: Sequence[T]) -> frozenset[T]:
     """Draw a set of these values, perhaps none."""
     return frozenset(value for value in values if chance.random() < 0.5)
@@ -313,18 +306,3 @@ def a_claimant(chance: Random) -> Claimant:
     """Draw who asks on whose behalf, strangers included."""
     asks = chance.choice(["suspended", "nobody"]) if rarely(chance, 16) else chance.choice(["swiftbook", "cardiolink"])
     return Claimant(asks, "nowhere" if rarely(chance, 24) else chance.choice(CUSTOMERS).id)
-
-
-def policies() -> st.SearchStrategy[Policy]:
-    """Draw policies."""
-    return by_chance(a_policy)
-
-
-def appointments() -> st.SearchStrategy[Appointment]:
-    """Draw appointments."""
-    return by_chance(an_appointment)
-
-
-def commands() -> st.SearchStrategy[Command]:
-    """Draw commands."""
-    return by_chance(a_command)

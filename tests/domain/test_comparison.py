@@ -24,9 +24,9 @@ from tests.makers import (
     grant,
     no_grants,
     partner,
-    policies,
     policy,
 )
+from tests.strategies import policies
 
 BEGIN, END = grant().valid_from, grant().valid_until
 DECEMBER = datetime(2026, 12, 1, tzinfo=UTC)

@@ -25,17 +25,14 @@ from tests.makers import (
     WHO,
     a_claimant,
     appointment,
-    appointments,
-    by_chance,
     cancel,
-    commands,
     grant,
     move,
     no_grants,
     partner,
-    policies,
     policy,
 )
+from tests.strategies import appointments, by_chance, commands, policies
 
 
 def recorded(decision: Decision, command: Command, who: Claimant = WHO, /, **changes: Any) -> dict[str, Any]:

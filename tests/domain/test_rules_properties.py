@@ -24,12 +24,12 @@ from tests.makers import (
     a_policy,
     an_appointment,
     appointment,
-    by_chance,
     cancel,
     grant,
     policy,
     rarely,
 )
+from tests.strategies import by_chance
 
 
 @dataclass(frozen=True)

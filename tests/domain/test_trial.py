@@ -9,7 +9,8 @@ from gateway.domain.decision import Permit, Refusal
 from gateway.domain.grant import Operation
 from gateway.domain.rules import decide
 from gateway.domain.trial import Trial, try_out
-from tests.makers import NOW, WHO, appointment, appointments, cancel, commands, grant, move, no_grants, policy
+from tests.makers import NOW, WHO, appointment, cancel, grant, move, no_grants, policy
+from tests.strategies import appointments, commands
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from gateway.pkb.resources import Reading, Resources
 from gateway.pkb.searching import R4_BOX, STU3_BOX, Searching
 from gateway.pkb.stu3 import as_r4
 from tests.edges.pkb_documents import appointment, patient
-from tests.makers import by_chance
+from tests.strategies import by_chance
 
 ODD: tuple[Any, ...] = (
     None,
