@@ -6,6 +6,7 @@ processor time and throughput of these alone.
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -17,8 +18,10 @@ from bench.speed.bars import missed
 from bench.speed.contender import Scenario, Setting
 from bench.speed.findings import Findings
 from bench.speed.harness import Cores, driver, upstream
+from bench.speed.interpreters import OWN, chosen, environment, programs
 from bench.speed.keys import TokenKey
 from bench.speed.report import markdown
+from bench.speed.tools import Unavailable
 from bench.speed.work import Bench
 
 OUT = Path(".bench")
@@ -47,7 +50,16 @@ def measured(given: argparse.Namespace) -> Findings:
             names, scenarios = given.only or list(course.CONTENDERS), given.scenario or list(Scenario)
             chosen = [course.CONTENDERS[name] for name in names]
             return course.part(at, extent, chosen, [Scenario(name) for name in scenarios], profiled=given.profile)
-        return course.whole(at, extent, SCRATCH)
+        return course.whole(at, extent, SCRATCH, given.because)
+
+
+def settle(wanted: str | None) -> str:
+    """Give why this Python is the one to run on, or begin anew on the one that is. Raises Unavailable."""
+    choice = chosen(wanted, programs(os.environ.get("PATH", os.defpath)), environment)
+    print(f"Python {choice.why}", file=sys.stderr, flush=True)
+    if choice.program != Path(sys.executable):
+        os.execv(choice.program, [choice.program, "-m", "bench.speed", *sys.argv[1:], "--because", choice.why])
+    return choice.why
 
 
 def main() -> int:
@@ -58,9 +70,18 @@ def main() -> int:
     parser.add_argument("--scenario", action="append", choices=list(Scenario), help="may be repeated")
     parser.add_argument("--profile", action="store_true", help="also where the gateway's time goes")
     parser.add_argument("--pin", action="store_true", help="the last processor is for stub and driver alone")
+    parser.add_argument(
+        "--python", metavar="PROGRAM", help=f"run on this Python; '{OWN}': the checkout's; else on the fastest"
+    )
+    parser.add_argument("--because", help=argparse.SUPPRESS)
     parser.add_argument("--report", type=Path, metavar="FILE", help="measure nothing, report an earlier run's JSON")
     parser.add_argument("--write-docs", action="store_true", help="put the figures into docs/performance.md")
     given = parser.parse_args()
+    if given.report is None and given.because is None:
+        try:
+            given.because = settle(given.python)
+        except Unavailable as error:
+            parser.error(str(error))
     found = measured(given)
     text = markdown(found)
     print(text)

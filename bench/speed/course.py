@@ -97,9 +97,9 @@ def part(
     return found
 
 
-def whole(at: Bench, extent: Extent, scratch: Path) -> Findings:
-    """Everything."""
-    found, clock = Findings(machine(scratch), _titles()), Clock()
+def whole(at: Bench, extent: Extent, scratch: Path, python: str) -> Findings:
+    """Everything. `python` says which one this is, and why."""
+    found, clock = Findings(machine(scratch, python), _titles()), Clock()
     chosen = _that_run(found, list(CONTENDERS.values()))
 
     def work() -> None:

@@ -18,8 +18,8 @@ _PIN = re.compile(
 )
 
 
-def machine(scratch: Path) -> Facts:
-    """Before the run."""
+def machine(scratch: Path, python: str) -> Facts:
+    """Before the run. `python` says which one it is, and why."""
     text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     model = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
     memory = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text(encoding="ascii"))
@@ -30,7 +30,7 @@ def machine(scratch: Path) -> Facts:
         "memory": f"{int(memory[1]) / 2**20:.1f} GiB" if memory else "unknown",
         "kernel": platform.release().partition("-")[0],
         "file system": _file_system(scratch),
-        "Python": platform.python_version(),
+        "Python": python,
         **{name: _version(name) for name in OURS},
         **_peers(),
         "load before": f"{os.getloadavg()[0]:.1f}",

@@ -55,14 +55,15 @@ def fastapi() -> Path:
         pip = [folder / "venv/bin/python", "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
         _ran([*pip, "--no-deps", "--require-hashes", "-r", "requirements.lock"], folder)
 
-    return _installed("fastapi", install)
+    # An environment serves the one Python that it was made with.
+    return _installed("fastapi", install, f"{sys.base_prefix} {sys.version}")
 
 
-def _installed(name: str, install: Callable[[Path], None]) -> Path:
+def _installed(name: str, install: Callable[[Path], None], on: str = "") -> Path:
     """Copy a peer and install what it needs, unless the very same was installed before."""
     source, folder = PEERS / name, INSTALLED / name
     files = sorted(each for each in source.iterdir() if each.is_file())
-    digest = hashlib.sha256(b"".join(each.read_bytes() for each in files)).hexdigest()
+    digest = hashlib.sha256(b"".join([on.encode(), *(each.read_bytes() for each in files)])).hexdigest()
     mark = folder / ".installed"
     if mark.exists() and mark.read_text(encoding="ascii") == digest:
         return folder

@@ -12,7 +12,7 @@ from gateway.domain.decision import Permit
 from gateway.domain.grant import Coding, Policy
 from gateway.domain.rules import Claimant, admit, decide
 from gateway.domain.search import MOST_NARROWING, Hit, Query, Reach, judge, meets, narrow
-from tests import makers
+from tests import makers, strategies
 from tests.makers import CARDIOLOGY, DERMATOLOGY, HOUR, NHS_NUMBER, NOW, SECOND, TICK, WHO
 
 PATIENT = Coding(NHS_NUMBER_SYSTEM, NHS_NUMBER)
@@ -77,7 +77,7 @@ def test_nobody_searches_for_everything() -> None:
         Query()
 
 
-@given(makers.by_chance(makers.a_claimant), makers.policies(), makers.appointments())
+@given(strategies.by_chance(makers.a_claimant), strategies.policies(), strategies.appointments())
 def test_a_hit_is_shown_exactly_where_a_read_is_permitted(
     who: Claimant, policy: Policy, appointment: Appointment
 ) -> None:
@@ -94,7 +94,7 @@ def reached(reach: Reach, appointment: Appointment) -> bool:
     return owned and (not reach.specialties or not appointment.specialties.isdisjoint(reach.specialties))
 
 
-@given(makers.by_chance(makers.a_claimant), makers.policies(), makers.appointments())
+@given(strategies.by_chance(makers.a_claimant), strategies.policies(), strategies.appointments())
 def test_narrowing_loses_nothing_that_a_read_would_show(
     who: Claimant, policy: Policy, appointment: Appointment
 ) -> None:

@@ -18,7 +18,7 @@ from gateway.domain.search import Hit, Query, Reach, meets
 from gateway.flow.ports import JournalUnavailable, UpstreamFault
 from gateway.flow.request import Refused, Shown
 from gateway.flow.search import LAST_PAGE, PAGES, Found, Page, Place, Searches
-from tests import makers
+from tests import makers, strategies
 from tests.flow.fakes import Bench, caller
 from tests.makers import NHS_NUMBER, NOW, appointment, grant, owned_by, policy
 
@@ -156,7 +156,7 @@ def _named(made: Appointment, id_: str) -> Appointment:
 
 
 @settings(max_examples=150)
-@given(makers.by_chance(a_world))
+@given(strategies.by_chance(a_world))
 def test_a_search_shows_what_reads_of_each_would_show_and_nothing_else(
     world: tuple[Claimant, Any, list[Hit], Query],
 ) -> None:
