@@ -1,13 +1,13 @@
 """HTTP towards PKB: one request, at most one message on the wire, a bounded answer, nothing done behind our back.
 
-aiohttp's request, connection and response are used without its session, and so without what a session does of its own
-accord: redirects, cookies, proxies from the environment, and a second try when a connection drops.
+aiohttp's connections and its parser are used without its session, and so without what a session does of its own accord:
+redirects, cookies, proxies from the environment, and a second try when a connection drops.
 """
 
 import asyncio
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import lru_cache
 from ssl import SSLContext
@@ -16,14 +16,18 @@ from types import TracebackType
 from typing import Final, Self
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError, RawResponseMessage
+from aiohttp.streams import StreamReader
 from aiohttp.tracing import Trace
 from yarl import URL
 
 from gateway.flow.ports import unfenced
-from gateway.pkb.leaving import FencedBody, Progress
+from gateway.pkb.leaving import Progress
 from gateway.pkb.names import Names
+from gateway.pkb.servers import Server
 
 LARGEST_ANSWER: Final = 2 * 1024 * 1024
 CONNECT_SECONDS: Final = 3.0
@@ -132,6 +136,7 @@ class HttpClient:
             ),
             # The library's other waits are off: every request brings its own deadline.
             aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+            self._headers,
         )
         return self
 
@@ -165,18 +170,16 @@ class HttpClient:
             raise NotConnected("client is not open")
         if asyncio.get_running_loop().time() >= deadline:
             raise NotConnected("no time is left", late=True)
-        progress = Progress(deadline, fence)
+        progress = Progress(deadline, fence, fenced=body is not None)
         try:
             async with asyncio.timeout_at(deadline):
-                request = aiohttp.ClientRequest(
-                    method,
-                    url,
-                    headers=self._headers | dict(headers),
-                    data=None if body is None else FencedBody(body, progress),
-                    loop=asyncio.get_running_loop(),
-                )
-                connection = await opened.connect(request, reuse, progress)
-                answer = await _exchange(request, connection, progress)
+                server = opened.server(url)
+                connector = opened.choose(server, reuse, progress)
+                request = server.request(method, url, headers, body, close=connector.force_close)
+                # Until the connection is there, with its TLS, no byte of a request can leave.
+                connection = await connector.connect(server.way, [], opened.waits)
+                progress.connected = True
+                answer = await _exchange(connection, request, progress)
                 progress.whole = True
                 return answer
         except HttpFault:
@@ -184,8 +187,6 @@ class HttpClient:
         except TimeoutError as error:
             late = asyncio.get_running_loop().time() >= deadline
             raise _fault(progress, "no answer in time" if late else "no connection in time", late=late) from error
-        except aiohttp.ClientResponseError as error:
-            raise Unreadable("the answer is not HTTP") from error
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
             # The text of a foreign error may quote what PKB sent; its kind says enough.
             raise _fault(progress, type(error).__name__) from error
@@ -216,51 +217,73 @@ class _Connections:
     kept: _Kept
     fresh: aiohttp.TCPConnector
     waits: aiohttp.ClientTimeout
+    headers: Mapping[str, str]
+    servers: dict[tuple[str, str], Server] = field(default_factory=dict)
+    """By scheme and authority; as many as the settings name."""
 
-    async def connect(self, request: aiohttp.ClientRequest, reuse: Reuse, progress: Progress) -> Connection:
-        """Find or make a connection, with its TLS. Until it is there no byte of a request can leave."""
-        progress.reused = reuse is Reuse.RECENT and self.kept.has_recent(request.connection_key)
-        connector = self.kept if progress.reused or reuse is Reuse.ANY else self.fresh
-        connection = await connector.connect(request, [], self.waits)
-        progress.connected = True
-        return connection
+    def server(self, url: URL) -> Server:
+        """Give the server of an address."""
+        place = (url.scheme, url.raw_authority)
+        found = self.servers.get(place)
+        if found is None:
+            found = self.servers[place] = Server(url, self.headers)
+        return found
+
+    def choose(self, server: Server, reuse: Reuse, progress: Progress) -> aiohttp.TCPConnector:
+        """Say whose connections a request may go over."""
+        progress.reused = reuse is Reuse.RECENT and self.kept.has_recent(server.way.connection_key)
+        return self.kept if progress.reused or reuse is Reuse.ANY else self.fresh
 
 
-async def _exchange(request: aiohttp.ClientRequest, connection: Connection, progress: Progress) -> Answer:
+async def _exchange(connection: Connection, request: bytes, progress: Progress) -> Answer:
     """Send a request over its connection and read the answer; the connection is given back, or closed."""
     try:
-        assert connection.protocol is not None, "aiohttp's, while the connection is held"
-        connection.protocol.set_response_params(read_until_eof=True, auto_decompress=False)
-        response = await request.send(connection)
-        try:
-            await response.start(connection)
-            if progress.fenced and not progress.left:
-                raise NotConnected("an answer came before the request")
-        except BaseException:
-            response.close()
-            raise
-        async with response:
-            progress.status = response.status
-            return await _answer(response)
+        protocol = connection.protocol
+        assert protocol is not None, "aiohttp's, while the connection is held"
+        protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+        if not progress.leave(protocol, request):
+            raise _fault(progress, "no connection any more")
+        head, content = await _head(protocol)
+        progress.status = head.code
+        answer = await _answer(head, content)
     except BaseException:
         connection.close()
         raise
+    if protocol.writing_paused:
+        # PKB has not taken in all of the request: no other may come behind it.
+        connection.close()
+    else:
+        # aiohttp closes it where the answer was not read to its end, or PKB wants it closed.
+        connection.release()
+    return answer
 
 
-async def _answer(response: aiohttp.ClientResponse) -> Answer:
-    etag = response.headers.get("ETag")
-    if response.status != 200:
-        return Answer(response.status, etag, b"")
-    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise Unreadable("the answer is encoded", status=response.status)
-    if (response.content_length or 0) > LARGEST_ANSWER:
-        raise Unreadable("the answer is too large", status=response.status)
-    body = bytearray(await response.content.readany())
-    while not response.content.at_eof() and len(body) <= LARGEST_ANSWER:
-        body += await response.content.readany()
+async def _head(protocol: ResponseHandler) -> tuple[RawResponseMessage, StreamReader]:
+    """Read up to the body of the answer. What may come before an answer (1xx, RFC 9110 §15.2) says nothing."""
+    while True:
+        try:
+            head, content = await protocol.read()
+        except HttpProcessingError as error:
+            raise Unreadable("the answer is not HTTP") from error
+        if not 100 <= head.code <= 199 or head.code == 101:
+            return head, content
+
+
+async def _answer(head: RawResponseMessage, content: StreamReader) -> Answer:
+    status, headers = head.code, head.headers
+    etag = headers.get("ETag")
+    if status != 200:
+        return Answer(status, etag, b"")
+    if headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise Unreadable("the answer is encoded", status=status)
+    if int(headers.get("Content-Length", "0")) > LARGEST_ANSWER:
+        raise Unreadable("the answer is too large", status=status)
+    body = bytearray(await content.readany())
+    while not content.at_eof() and len(body) <= LARGEST_ANSWER:
+        body += await content.readany()
     if len(body) > LARGEST_ANSWER:
-        raise Unreadable("the answer is too large", status=response.status)
-    return Answer(response.status, etag, bytes(body))
+        raise Unreadable("the answer is too large", status=status)
+    return Answer(status, etag, bytes(body))
 
 
 def _fault(progress: Progress, reason: str, *, late: bool = False) -> HttpFault:

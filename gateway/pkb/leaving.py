@@ -13,10 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import StreamWriter
-from aiohttp.payload import BytesPayload
 
 _RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: what the kernel has not sent yet is dropped."""
@@ -47,12 +44,21 @@ class Progress:
         """Whether PKB may have seen a byte of it. Without a body the connection is the last thing that is known."""
         return self.left if self.fenced else self.connected
 
-    def let_go(self, transport: asyncio.Transport | None) -> bool:
+    def leave(self, protocol: ResponseHandler, request: bytes) -> bool:
+        """Write a request, or nothing at all; whether it was written. Raises RuntimeError where the fence fails."""
+        transport = protocol.transport
+        if transport is None or transport.is_closing() or (self.fenced and not self._may_leave(protocol, transport)):
+            return False
+        # From the question to the socket nothing waits.
+        transport.write(request)
+        return True
+
+    def _may_leave(self, protocol: ResponseHandler, transport: asyncio.Transport) -> bool:
         """Decide, right before the first byte, whether it may leave."""
-        if not self.fence():
+        if not self._may_write():
             self.withheld = "this process may no longer write"
-        elif transport is None or transport.is_closing() or (self.reused and not _is_silent(transport)):
-            # PKB has hung up before anything was sent.
+        elif protocol.should_close or (self.reused and not _is_silent(transport)):
+            # PKB has hung up, or said something unasked, before anything was sent.
             self.left = False
         # Last, since time passes while the others are asked.
         elif asyncio.get_running_loop().time() >= self.deadline:
@@ -60,6 +66,12 @@ class Progress:
         else:
             self.left, self.transport = True, transport
         return self.left
+
+    def _may_write(self) -> bool:
+        try:
+            return self.fence()
+        except Exception as fault:
+            raise RuntimeError("the fence failed") from fault
 
     def end(self) -> None:
         """Unless an answer came: drop what is still to be sent, so that no message becomes whole after its time."""
@@ -73,31 +85,8 @@ class Progress:
         self.transport.abort()
 
 
-def _usable(writer: AbstractStreamWriter) -> asyncio.Transport | None:
-    """Give the way to PKB, unless something has been read from it already: no request of this writer has left yet."""
-    if not isinstance(writer, StreamWriter) or not isinstance(writer.protocol, ResponseHandler):
-        return None
-    return None if writer.protocol.should_close else writer.transport
-
-
 def _is_silent(transport: asyncio.Transport) -> bool:
     """Whether nothing has come over a connection on which nothing is due: no byte, no end, no reset."""
     waiting = select.poll()
     waiting.register(transport.get_extra_info("socket"), select.POLLIN)
     return not waiting.poll(0)
-
-
-class FencedBody(BytesPayload):
-    """A body that asks before anything leaves: aiohttp holds the head back until the body is written."""
-
-    def __init__(self, body: bytes, progress: Progress) -> None:
-        super().__init__(body)
-        self._progress = progress
-        progress.fenced = True
-
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Write head and body, or nothing at all."""
-        if not self._progress.let_go(_usable(writer)):
-            raise RuntimeError("kept back")
-        # From here to the socket nothing waits.
-        await super().write_with_length(writer, content_length)

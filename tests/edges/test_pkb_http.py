@@ -9,11 +9,15 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp.http_writer import _serialize_headers
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
 from yarl import URL
 
 from gateway.pkb.http import (
@@ -28,6 +32,7 @@ from gateway.pkb.http import (
     is_id,
     resource_url,
 )
+from gateway.pkb.servers import Server
 from tests.edges.raw_upstream import HANG_UP, RawUpstream, Reply, raw_upstream, reply
 
 
@@ -290,6 +295,44 @@ async def test_a_header_with_a_line_break_sends_nothing(http: HttpClient, upstre
         await http.send("PUT", thing(upstream), {"If-Match": "a\r\nX: b"}, soon(), body=b"{}")
 
     assert upstream.heard == []
+
+
+@pytest.mark.parametrize("broken", ["a\rb", "a\nb", "a\0b", "naïve"])
+async def test_what_would_not_be_one_line_of_ascii_is_not_written(broken: str) -> None:
+    server = Server(URL("http://box.example/fhir"), {})
+    with pytest.raises(ValueError, match=r"line|ascii"):
+        server.request("GET", URL("http://box.example/fhir"), {"If-Match": broken}, None, close=False)
+
+
+@given(st.dictionaries(st.from_regex(r"X-[A-Za-z0-9-]{1,20}", fullmatch=True), st.text(max_size=40), max_size=5))
+async def test_a_head_is_what_aiohttp_would_write_or_nothing(headers: dict[str, str]) -> None:
+    url = URL("http://box.example:8080/fhir/Appointment/1", encoded=True)
+    own = {"User-Agent": "gateway/test", "Accept-Encoding": "identity"}
+    try:
+        told = Server(url, own).request("GET", url, headers, None, close=False)
+    except ValueError:
+        assert not all(value.isascii() and value.isprintable() for value in headers.values())
+    else:
+        lines = {"Host": "box.example:8080", **own, **headers}
+        assert told == _serialize_headers("GET /fhir/Appointment/1 HTTP/1.1", CIMultiDict(lines))
+
+
+async def test_head_and_body_are_written_with_a_length_and_a_last_word() -> None:
+    url = URL("http://box.example/fhir/Appointment/1", encoded=True)
+    server = Server(url, {"User-Agent": "gateway/test"})
+
+    assert server.request("PUT", url, {"If-Match": 'W/"7"'}, b"{}", close=True) == (
+        b"PUT /fhir/Appointment/1 HTTP/1.1\r\nHost: box.example\r\nUser-Agent: gateway/test\r\n"
+        b'If-Match: W/"7"\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}'
+    )
+
+
+async def test_what_pkb_says_before_its_answer_is_passed_over(http: HttpClient, upstream: RawUpstream) -> None:
+    early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
+    upstream.on("PUT /thing", Reply(early + reply(200, b"{}").raw))
+
+    for reuse in Reuse:
+        assert (await http.send("PUT", thing(upstream), {}, soon(), body=b"{}", reuse=reuse)).body == b"{}"
 
 
 @pytest.mark.parametrize("reuse", Reuse)

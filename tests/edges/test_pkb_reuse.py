@@ -199,6 +199,22 @@ async def test_a_cancelled_write_leaves_no_connection_behind(http: HttpClient, u
     assert [heard.connection for heard in upstream.all("PUT /thing")] == [1, 2]
 
 
+async def test_nothing_comes_behind_a_request_that_pkb_has_not_taken_in(http: HttpClient) -> None:
+    """A server that answers at once and reads no more than the head of a large body."""
+    connections: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(OK)
+        await asyncio.sleep(5)
+
+    async with serving(answer) as port:
+        url = URL(f"http://127.0.0.1:{port}/thing", encoded=True)
+        await http.send("PUT", url, {}, soon(), body=b"x" * 20_000_000)
+        assert (await get(http, f"http://127.0.0.1:{port}")).status == 200
+    assert [head[:3] for head in connections] == [b"PUT", b"GET"]
+
+
 async def test_the_box_writes_over_the_connection_it_read_over() -> None:
     async with box() as hospital:
         assert isinstance(await hospital.write(), Written)
