@@ -21,6 +21,7 @@ from gateway.admin.words import EVENTS, advice
 from gateway.domain.codes import Code
 from gateway.domain.grant import Operation
 from gateway.flow.store import Filed
+from gateway.flow.tasks import outline
 
 SHOWN: Final = 50
 """Records on the page of live decisions to begin with."""
@@ -208,12 +209,7 @@ def write_values(filed: Filed, now: datetime) -> dict[str, Any]:
     """Tell of an open write what a person needs to find it at PKB."""
     task = filed.task
     return {
-        "id": task.id,
-        "partner": task.partner,
-        "customer": task.customer,
-        "appointment": task.appointment,
-        "operation": task.operation.value,
-        "status": task.status.value,
+        **outline(task),
         "outcome": task.outcome or "not known yet",
         "age": now - task.requested,
         "requested": task.requested,

@@ -20,6 +20,7 @@ from gateway.configuration.settings_file import load_settings
 from gateway.configuration.settings_words import INSECURE_FLAGS, state_url
 from gateway.flow.ports import JournalUnavailable, StateUnavailable
 from gateway.flow.store import Filed
+from gateway.flow.tasks import outline
 from gateway.storage.journal_chain import Signer
 from gateway.storage.resolution import NotResolved, Resolution, Word
 from gateway.storage.sqlite import SCHEME, path_of
@@ -129,17 +130,11 @@ def _signer(settings: Settings, config: Path) -> Signer | None:
 
 
 def _row(filed: Filed, now: datetime) -> dict[str, object]:
-    task = filed.task
+    requested = filed.task.requested
     return {
-        "id": task.id,
-        "partner": task.partner,
-        "customer": task.customer,
-        "appointment": task.appointment,
-        "operation": task.operation.value,
-        "status": task.status.value,
-        "outcome": task.outcome,
-        "age_seconds": round((now - task.requested).total_seconds()),
-        "requested": task.requested.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        **outline(filed.task),
+        "age_seconds": round((now - requested).total_seconds()),
+        "requested": requested.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "phase": filed.phase.value,
     }
 

@@ -22,6 +22,7 @@ from gateway.flow.traces import trace_of_record
 
 ROUND_SECONDS: Final = 2.0
 """Between two rounds: three of them fit into a lease."""
+_CODES: Final = frozenset(Code)
 
 
 @dataclass(slots=True)
@@ -178,13 +179,15 @@ def _traced(filed: Filed, *, accepted: bool) -> Filed:
 
 def _end_told(told: Told) -> Outcome:
     """Read the end that is on record."""
-    code = told.code if told.code in frozenset(Code) else None
-    outcomes: dict[str | None, Outcome] = {
-        "applied": Applied(told.version or ""),
-        "accepted": Accepted(final=True),
-        "rejected": Rejected(Code(code or Code.UPSTREAM_REFUSED)),
-    }
-    return outcomes.get(told.outcome, Unknown())
+    match told.outcome:
+        case "applied":
+            return Applied(told.version or "")
+        case "accepted":
+            return Accepted(final=True)
+        case "rejected":
+            return Rejected(Code(told.code) if told.code in _CODES else Code.UPSTREAM_REFUSED)
+        case _:
+            return Unknown()
 
 
 def _ended(task: Task, told: Told, outcome: Outcome) -> Task:

@@ -33,3 +33,16 @@ class Task:
     def open(self) -> bool:
         """Whether its end is still to come."""
         return self.status in {TaskStatus.REQUESTED, TaskStatus.IN_PROGRESS, TaskStatus.ACCEPTED}
+
+
+def outline(task: Task) -> dict[str, str | None]:
+    """Tell people which write it is and how far it has come."""
+    return {
+        "id": task.id,
+        "partner": task.partner,
+        "customer": task.customer,
+        "appointment": task.appointment,
+        "operation": task.operation.value,
+        "status": task.status.value,
+        "outcome": task.outcome,
+    }
