@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from gateway.storage.chain_tails import whole_lines
 from gateway.storage.journal_files import Put, Sync
 
 _PENDING: Final = 1_000
@@ -121,7 +122,7 @@ class CheckpointCopy:
         try:
             # Several processes write to one file.
             fcntl.flock(fd, fcntl.LOCK_EX)
-            whole = _whole(fd)
+            whole = whole_lines(fd)  # A process that died may have left half a line.
             os.ftruncate(fd, whole)
             try:
                 left = memoryview(data)
@@ -140,16 +141,3 @@ class CheckpointCopy:
         except RuntimeError:
             # The loop is closed: nobody is left to tell.
             return
-
-
-def _whole(fd: int) -> int:
-    """Tell how many bytes of a file are whole lines: a process that died may have left half a one."""
-    end = os.fstat(fd).st_size
-    step = 64 * 1024
-    while end > 0:
-        begin = max(0, end - step)
-        found = os.pread(fd, end - begin, begin).rfind(b"\n")
-        if found >= 0:
-            return begin + found + 1
-        end = begin
-    return 0
