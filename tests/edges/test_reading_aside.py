@@ -351,14 +351,17 @@ async def test_the_end_does_not_wait_for_a_reading(tmp_path: Path) -> None:
 
 
 async def test_nobody_waits_long_while_twenty_thousand_grants_are_taken_in(tmp_path: Path) -> None:
-    """No measurement, for which a test's machine is no place: one parser that lets nobody else run takes seconds."""
+    """A parser that lets nobody else run takes 0.7 s at once; pieces take a few milliseconds each.
+
+    In processor time of this process: what another program does meanwhile, however busy the machine, is not in it.
+    """
     path = tmp_path / "grants.toml"
     path.write_text(grants_text(20_000), encoding="utf-8")
     reading = asyncio.create_task(asyncio.to_thread(AsideReader(GrantsReader(path), spare=False).load))
     longest = 0.0
     while not reading.done():
-        began = time.perf_counter()
+        began = time.process_time()
         await asyncio.sleep(0.001)
-        longest = max(longest, time.perf_counter() - began)
+        longest = max(longest, time.process_time() - began)
     assert len((await reading).policy.grants) == 20_000
-    assert longest < 0.5
+    assert longest < 0.2
