@@ -10,7 +10,11 @@ from functools import partial
 from typing import Final
 
 FEW: Final = 16
-"""Requests inside that nobody has to be held back for: rounds let about as many work at a time in a busy process."""
+"""Requests inside that nobody has to be held back for in an overload: about as many as rounds let work at a time."""
+
+MANY: Final = 64
+"""Requests inside that nobody has to be held back for at any other time. Rounds cost a fifth of a request, and while
+nobody is turned away they only decide who waits inside and who outside."""
 
 GRACE: Final = 1.0
 """Seconds for which requests may queue without a pause before any is refused: a burst is no overload."""
@@ -56,7 +60,7 @@ class Turnstile:
     One that waits, for PKB or a slow client, gets round at once; so a customer whose PKB hangs counts as no load.
     One request a round cannot outrun those inside, each of which gets a step further in a round. That bounds how many
     work at a time, in steps of a request and not in milliseconds, on whatever machine. With fewer than `few` inside
-    it holds by itself.
+    it holds by itself. As long as there is no overload, no round is needed with fewer than `many` inside either.
 
     `soon` calls back one round later; `clock` gives seconds. All methods belong to the event loop.
     """
@@ -66,9 +70,11 @@ class Turnstile:
         clock: Callable[[], float] = time.monotonic,
         soon: Callable[[Callable[[], None]], None] | None = None,
         few: int = FEW,
+        many: int = MANY,
     ) -> None:
         self._clock = clock
         self._few = few
+        self._many = many
         self._inside = 0
         self._soon = soon or Rounds()
         self._waiting: deque[tuple[float, asyncio.Future[bool]]] = deque()
@@ -91,7 +97,7 @@ class Turnstile:
 
     async def enter(self) -> bool:
         """Wait to be let in, and `leave` when answered. False: turned away, because newer requests took the places."""
-        if self._waiting or self._inside >= self._few:
+        if self._waiting or not self._has_room:
             if not self._turning:
                 self._turning = True
                 self._soon(self._turn)
@@ -103,8 +109,12 @@ class Turnstile:
     def leave(self) -> None:
         """Let the next one in, in the place of one that was let in and is answered."""
         self._inside -= 1
-        if self._waiting and self._inside < self._few:
+        if self._waiting and self._has_room:
             self._let_in()
+
+    @property
+    def _has_room(self) -> bool:
+        return self._inside < self._few or (self._inside < self._many and not self.overloaded)
 
     async def _wait(self) -> bool:
         now = self._clock()

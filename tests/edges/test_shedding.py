@@ -14,6 +14,8 @@ class Bench:
     """A turnstile whose rounds and seconds pass when a test says so."""
 
     few: int = 0
+    many: int = 0
+    """Let in without a round while nobody is turned away; never fewer than `few`."""
     now: float = 100.0
     due: list[Callable[[], None]] = field(default_factory=list)
     inside: list[int] = field(default_factory=list)
@@ -21,7 +23,7 @@ class Bench:
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.turnstile = Turnstile(lambda: self.now, self.due.append, self.few)
+        self.turnstile = Turnstile(lambda: self.now, self.due.append, self.few, self.many)
 
     async def come(self, *names: int) -> None:
         for name in names:
@@ -228,6 +230,57 @@ async def test_a_few_come_in_without_a_round_again_once_all_have_left() -> None:
         bench.turnstile.leave()
     await bench.come(4)
     assert (bench.inside, bench.due) == ([1, 2, 3, 4], [])
+
+
+async def test_many_are_let_in_at_once_while_there_is_no_overload_and_start_no_round() -> None:
+    bench = Bench(few=1, many=4)
+    await bench.come(1, 2, 3, 4)
+    assert (bench.inside, bench.due) == ([1, 2, 3, 4], [])
+    await bench.come(5, 6)
+    assert (bench.inside, len(bench.due)) == ([1, 2, 3, 4, 5], 1)
+    bench.turnstile.leave()
+    bench.turnstile.leave()
+    await bench.come()
+    assert bench.inside == [1, 2, 3, 4, 5, 6]
+
+
+async def test_callers_who_wait_for_their_answers_start_no_round_however_many_answers_they_get() -> None:
+    bench = Bench(few=1, many=8)
+    await bench.come(*range(8))
+    for number in range(100):
+        bench.turnstile.leave()
+        await bench.come(8 + number)
+    assert (bench.inside, bench.due) == ([*range(108)], [])
+
+
+async def test_in_an_overload_only_a_few_are_let_in_without_a_round() -> None:
+    bench = Bench(few=1, many=3)
+    await bench.come(*range(5 + PLACES))
+    bench.now += GRACE + 0.01
+    assert (bench.inside, bench.turnstile.overloaded) == ([0, 1, 2, 3], True)
+    for _ in range(3):
+        bench.turnstile.leave()
+    await bench.come()
+    assert bench.inside == [0, 1, 2, 3], "one is still inside, and that is a few"
+    bench.turnstile.leave()
+    await bench.come()
+    assert len(bench.inside) == 5
+
+
+async def test_once_the_overload_is_over_many_are_let_in_without_a_round_again() -> None:
+    bench = Bench(few=1, many=3)
+    await bench.come(*range(5 + PLACES))
+    bench.now += GRACE + 0.01
+    await bench.come(100)
+    await bench.round(2 * PLACES)
+    let_in = len(bench.inside)
+    for _ in range(let_in):
+        bench.turnstile.leave()
+    assert bench.away, "who had waited for too long"
+    assert (bench.due, bench.turnstile.overloaded) == ([], True)
+    bench.now += CALM
+    await bench.come(200, 201, 202)
+    assert (bench.inside[let_in:], bench.due) == ([200, 201, 202], [])
 
 
 async def test_a_round_comes_back_to_the_loop_by_way_of_another_thread() -> None:
