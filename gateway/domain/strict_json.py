@@ -5,7 +5,7 @@ Numbers stay text: 1.10 is not 1.1 to a hospital's record, and a million digits 
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from json.encoder import encode_basestring
 from typing import Never, TypeAlias
@@ -16,8 +16,8 @@ _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 # would take quadratic time on a body of escaped quotation marks.
 _BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-# Of a text that has been read: a member's name, whatever stands before it, and all that is left before its value.
-_NAME = re.compile(r'[\s{,]*+("(?:[^"\\]++|\\.)*+")\s*+:\s*+', re.DOTALL)
+# Of a text that has been read: whatever stands before a member, then its name, and its value unless that is nested.
+_MEMBER = re.compile(r'[\s{,]*+("(?:[^"\\]++|\\.)*+"\s*+:\s*+("(?:[^"\\]++|\\.)*+"|[^\s,{}\[\]"]++)?+)', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,32 +88,54 @@ def write(value: Value) -> bytes:
 def splice(data: bytes, before: Object, after: Object) -> bytes:
     """Write `after`; every member that is still the very value it is in `before` stays as it stands in `data`.
 
-    `before` was read from `data`. Raises what `write` raises.
+    What stays at the end stays in one piece, with the blanks in between. `before` was read from `data`. Raises what
+    `write` raises.
     """
     text = data.decode()
-    standing = {name: text[start:end] for name, start, end in _members(text) if after.get(name) is before[name]}
-    parts: list[str] = []
-    lead = "{"
-    for name, value in after.items():
-        parts.append(lead)
-        lead = ","
-        if name in standing:
-            parts.append(standing[name])
-        else:
-            parts += (encode_basestring(name), ":")
-            _write(value, parts)
-    parts.append("}" if after else "{}")
-    return "".join(parts).encode()
-
-
-def _members(text: str) -> Iterator[tuple[str, int, int]]:
-    """Give the members of an object that has been read: the name, where it begins, and where its value ends."""
+    names = list(before)
+    stays = {name for name, value in before.items() if name in after and after[name] is value}
+    first = _first_of_rest(names, list(after), stays)
+    standing: dict[str, str] = {}
     end = 0
-    while found := _NAME.match(text, end):
-        quoted = found[1]
-        name = _SCANNER.decode(quoted) if "\\" in quoted else quoted[1:-1]
-        _, end = _SCANNER.raw_decode(text, found.end())
-        yield name, found.start(1), end
+    for name in names[:first]:
+        start, end = _member(text, end)
+        if name in stays:
+            standing[name] = text[start:end]
+    if first < len(names):
+        standing[names[first]] = text[end : text.rindex("}")].strip(" \t\r\n{,")
+    copied = frozenset(names[first + 1 :])
+    parts = [
+        standing[name] if name in standing else _written(name, value)
+        for name, value in after.items()
+        if name not in copied
+    ]
+    return f"{{{','.join(parts)}}}".encode()
+
+
+def _first_of_rest(names: list[str], shown: list[str], stays: AbstractSet[str]) -> int:
+    """Tell from which member on all stay and are shown one behind the other, so that one piece of text holds them."""
+    first = len(names)
+    while first and names[first - 1] in stays:
+        first -= 1
+    rest = names[first:]
+    place = shown.index(rest[0]) if rest else 0
+    return first if shown[place : place + len(rest)] == rest else len(names)
+
+
+def _member(text: str, at: int) -> tuple[int, int]:
+    """Find the next member of an object that has been read: where its name begins, and where its value ends."""
+    found = _MEMBER.match(text, at)
+    assert found is not None, "what has been read has all the members that were read"
+    start, end = found.span(1)
+    if not found[2]:
+        _, end = _SCANNER.raw_decode(text, end)
+    return start, end
+
+
+def _written(name: str, value: Value) -> str:
+    parts = [encode_basestring(name), ":"]
+    _write(value, parts)
+    return "".join(parts)
 
 
 def _decoded(data: bytes) -> str:

@@ -4,12 +4,12 @@ What decides about access is read unforgivingly: a label, a reference or a time 
 whole document unreadable, since leaving it out could make an appointment look more open than it is.
 """
 
+import itertools
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias, cast
 
 from gateway.domain import strict_json
 from gateway.domain.appointment import (
@@ -42,10 +42,12 @@ _VERSION: Final = re.compile(r"[A-Za-z0-9\-._:]{1,64}")
 _ETAG: Final = re.compile(r'(?:W/)?"([^"]*)"|([^"\s]+)')
 # FHIR R4 `instant`: seconds and offset are not optional.
 _INSTANT: Final = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?(Z|[+-](?:0[0-9]|1[0-3]):[0-5][0-9]|[+-]14:00)"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:Z|[+-](?:0[0-9]|1[0-3]):[0-5][0-9]|[+-]14:00)"
 )
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _EARLIEST_YEAR: Final = 1900
+_Code: TypeAlias = tuple[str, str]
+"""A system, and the code or value in it."""
 _STATUSES: Final = {status.value: status for status in Status}
 
 
@@ -102,12 +104,13 @@ def read_appointment(document: Object, id_: str, etag: str | None) -> Told:
     """Read an Appointment. Raises UpstreamFault for what is not one, or not the one asked for."""
     _check_identity(document, "Appointment", id_)
     meta = _object(document, "meta")
-    security = tuple(_security(meta))
-    cast = _cast(document)
+    security = _security(meta)
+    who = _cast(document)
+    extensions = _objects(meta, "extension")
     return Told(
-        patients=cast.patients,
-        source_organisations=_sources(meta, security, *SOURCE_ORGANISATION),
-        source_teams=_sources(meta, security, *SOURCE_TEAM),
+        patients=who.patients,
+        source_organisations=_sources(extensions, security, *SOURCE_ORGANISATION),
+        source_teams=_sources(extensions, security, *SOURCE_TEAM),
         _facts=partial(
             Appointment,
             id=id_,
@@ -116,12 +119,12 @@ def read_appointment(document: Object, id_: str, etag: str | None) -> Told:
             start=_instant(document, "start"),
             end=_instant(document, "end"),
             labels=_labels(security),
-            specialties=frozenset(_specialties(document)),
+            specialties=_specialties(document),
             comment=_text(document, "comment"),
             cancel_reason=_cancel_reason(document),
-            locations=tuple(display for _, display in cast.places),
-            places=tuple(number for number, _ in cast.places),
-            identifiers=frozenset(_identifiers(document)),
+            locations=who.locations,
+            places=who.places,
+            identifiers=frozenset(itertools.starmap(Coding, _identifiers(document))),
         ),
     )
 
@@ -129,19 +132,17 @@ def read_appointment(document: Object, id_: str, etag: str | None) -> Told:
 def read_patient(document: Object, id_: str) -> PatientRecord:
     """Tell whom a Patient is about and whose it is. Raises UpstreamFault for what is not the one asked for."""
     _check_identity(document, "Patient", id_)
-    numbers = {found.code for found in _identifiers(document) if found.system == NHS_NUMBER_SYSTEM}
+    numbers = {value for system, value in _identifiers(document) if system == NHS_NUMBER_SYSTEM}
     number = next(iter(numbers)) if len(numbers) == 1 else None
     return PatientRecord(Patient(f"Patient/{id_}", number, _birth_date(document)), _managing_organisation(document))
 
 
 def parse_instant(text: str) -> datetime | None:
     """Read a FHIR R4 instant, to the microsecond; None for anything else, and for times nobody can reckon with."""
-    match = _INSTANT.fullmatch(text)
-    if match is None:
+    if _INSTANT.fullmatch(text) is None:
         return None
-    fraction = (match[2] or ".")[1:7].ljust(6, "0")
     try:
-        at = datetime.fromisoformat(f"{match[1]}.{fraction}{match[3]}")
+        at = datetime.fromisoformat(text)
         at.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
@@ -201,27 +202,31 @@ def _instant(document: Object, name: str) -> datetime | None:
     return at
 
 
-def _security(meta: Object) -> Iterator[Coding]:
+def _security(meta: Object) -> list[_Code]:
+    found: list[_Code] = []
     for coding in _objects(meta, "security"):
         system, code = _text(coding, "system"), _text(coding, "code")
-        if system is not None and system.startswith(f"{PKB}/") and not code:
+        if system is None:
+            continue
+        if code is not None:
+            found.append((system, code))
+        if not code and system.startswith(f"{PKB}/"):
             invalid("a security label has no code")
-        if system is not None and code is not None:
-            yield Coding(system, code)
+    return found
 
 
-def _labels(security: tuple[Coding, ...]) -> frozenset[str]:
-    labels = frozenset(coding.code for coding in security if coding.system == PRIVACY_LABEL)
+def _labels(security: list[_Code]) -> frozenset[str]:
+    labels = frozenset([code for system, code in security if system == PRIVACY_LABEL])
     return labels or frozenset({GENERAL_HEALTH})
 
 
-def _sources(meta: Object, security: tuple[Coding, ...], url: str, system: str) -> tuple[str, ...]:
+def _sources(extensions: list[Object], security: list[_Code], url: str, system: str) -> tuple[str, ...]:
     named = [
         _organisation(_object(extension, "valueReference")) or UNKNOWN_SOURCE
-        for extension in _objects(meta, "extension")
+        for extension in extensions
         if extension.get("url") == url
     ]
-    coded = [f"Organization/{coding.code}" for coding in security if coding.system == system]
+    coded = [f"Organization/{code}" for of, code in security if of == system]
     return tuple(dict.fromkeys(named or coded))
 
 
@@ -249,18 +254,20 @@ def _birth_date(document: Object) -> date | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Cast:
+class _Cast(NamedTuple):
     """Who takes part."""
 
     patients: tuple[str, ...]
-    places: tuple[tuple[int, str | None], ...]
-    """Where each Location stands among the participants, and its display."""
+    places: tuple[int, ...]
+    """Where each Location stands among the participants."""
+    locations: tuple[str | None, ...]
+    """The display of each."""
 
 
 def _cast(document: Object) -> _Cast:
     patients: dict[str, None] = {}
-    places: list[tuple[int, str | None]] = []
+    places: list[int] = []
+    locations: list[str | None] = []
     unnamed = False
     for number, participant in enumerate(_objects(document, "participant")):
         actor = _object(participant, "actor")
@@ -275,8 +282,9 @@ def _cast(document: Object) -> _Cast:
         elif kind is None and _names_somebody(actor):
             unnamed = True
         if _is_place(kind, actor):
-            places.append((number, _text(actor, "display")))
-    return _Cast(() if unnamed else tuple(patients), tuple(places))
+            places.append(number)
+            locations.append(_text(actor, "display"))
+    return _Cast(() if unnamed else tuple(patients), tuple(places), tuple(locations))
 
 
 def _names_somebody(actor: Object) -> bool:
@@ -304,47 +312,46 @@ def _contained(document: Object, id_: str) -> str | None:
     return kinds[0] if len(kinds) == 1 else None
 
 
-def _specialties(document: Object) -> Iterator[Coding]:
-    for concept in _objects(document, "specialty"):
-        yield from _codings(concept)
+def _specialties(document: Object) -> frozenset[Coding]:
+    concepts = _objects(document, "specialty")
+    return frozenset([Coding(*code) for concept in concepts for code in _codes(concept, "coding", "code")])
 
 
 def _cancel_reason(document: Object) -> str | None:
-    codes = {found.code for found in _codings(_object(document, "cancelationReason")) if _is_reason(found)}
-    return next(iter(codes)) if len(codes) == 1 else None
+    found = _codes(_object(document, "cancelationReason"), "coding", "code")
+    codes = {code for system, code in found if system == CANCEL_REASON_SYSTEM}
+    return codes.pop() if len(codes) == 1 else None
 
 
-def _is_reason(coding: Coding) -> bool:
-    return coding.system == CANCEL_REASON_SYSTEM
+def _identifiers(document: Object) -> list[_Code]:
+    return _codes(document, "identifier", "value")
 
 
-def _codings(concept: Object) -> Iterator[Coding]:
-    for coding in _objects(concept, "coding"):
-        system, code = _text(coding, "system"), _text(coding, "code")
-        if system is not None and code is not None:
-            yield Coding(system, code)
-
-
-def _identifiers(document: Object) -> Iterator[Coding]:
-    for identifier in _objects(document, "identifier"):
-        system, value = _text(identifier, "system"), _text(identifier, "value")
+def _codes(holder: Object, name: str, code: str) -> list[_Code]:
+    """Give what is complete among codings or identifiers."""
+    found: list[_Code] = []
+    for each in _objects(holder, name):
+        system, value = _text(each, "system"), _text(each, code)
         if system is not None and value is not None:
-            yield Coding(system, value)
+            found.append((system, value))
+    return found
 
 
 # A null member is not an absent one: FHIR has no null, so whoever writes it may mean anything.
 
 
 def _text(holder: Object, name: str) -> str | None:
-    value = holder.get(name)
-    if isinstance(value, str):
-        return value
-    return invalid(f"{name} is no string") if name in holder else None
+    if name not in holder:
+        return None
+    value = holder[name]
+    return value if isinstance(value, str) else invalid(f"{name} is no string")
 
 
 def _object(holder: Object, name: str) -> Object:
     """Give an object member; an absent one is as good as empty, another type is not."""
-    value = holder.get(name, {})
+    if name not in holder:
+        return {}
+    value = holder[name]
     return value if isinstance(value, dict) else invalid(f"{name} is no object")
 
 
@@ -355,5 +362,7 @@ def _objects(holder: Object, name: str) -> list[Object]:
     value = holder[name]
     if not isinstance(value, list):
         invalid(f"{name} is no array")
-    objects = [item for item in value if isinstance(item, dict)]
-    return objects if len(objects) == len(value) else invalid(f"{name} holds something else than objects")
+    for item in value:
+        if not isinstance(item, dict):
+            invalid(f"{name} holds something else than objects")
+    return cast("list[Object]", value)

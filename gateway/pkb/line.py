@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from yarl import URL
@@ -46,9 +45,10 @@ class Line:
 
     def _tell(self, message: Message, result: Result, seconds: float) -> None:
         for observe in self.observers:
-            # What is known of a write must not get lost because somebody could not count it.
-            with suppress(Exception):
+            try:
                 observe(self.route, message, result, seconds)
+            except Exception:  # noqa: BLE001, S112 - nothing known of a write may get lost because it was not counted
+                continue
 
 
 def _of_status(status: int) -> Result:

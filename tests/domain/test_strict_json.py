@@ -95,6 +95,15 @@ def test_a_member_that_stays_is_copied_and_one_that_is_new_is_written() -> None:
     )
 
 
+def test_what_stays_at_the_end_is_copied_in_one_piece() -> None:
+    data = b'{\n "a": 1,\n "b": "x",\n "c": [1.10],\n "d": "y"\n}\n'
+    before = read(data)
+    assert isinstance(before, dict)
+    assert splice(data, before, before | {"b": "z", "e": None}) == b'{"a": 1,"b":"z","c": [1.10],\n "d": "y","e":null}'
+    moved: Object = {"b": before["b"], "d": before["d"], "c": before["c"], "a": before["a"]}
+    assert splice(data, before, moved) == b'{"b": "x","d": "y","c": [1.10],"a": 1}'
+
+
 def test_a_value_that_is_equal_but_another_one_is_written_anew() -> None:
     data = b'{"a":[ 1 ]}'
     before = read(data)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +13,7 @@ from gateway.domain.strict_json import Number, Object, Value
 from gateway.flow.ports import UpstreamFault
 from gateway.pkb.appointment_reading import (
     PatientRecord,
+    parse_instant,
     read_appointment,
     read_object,
     read_patient,
@@ -79,3 +80,16 @@ def test_any_bytes_are_an_object_or_refused(body: bytes) -> None:
     told = told_or_refused(lambda: read_object(body))
 
     assert told is None or isinstance(told, dict)
+
+
+@given(
+    st.datetimes(datetime(1900, 1, 2), datetime(9999, 12, 30)),  # noqa: DTZ001 - the offset is drawn beside it
+    st.integers(-14 * 60, 14 * 60),
+    st.from_regex(r"[0-9]{0,12}", fullmatch=True),
+)
+def test_an_instant_is_read_to_the_microsecond_however_fine_it_is(at: datetime, offset: int, digits: str) -> None:
+    sign, hours, minutes = "-" if offset < 0 else "+", *divmod(abs(offset), 60)
+    text = f"{at:%Y-%m-%dT%H:%M:%S}{'.' if digits else ''}{digits}{sign}{hours:02}:{minutes:02}"
+
+    exact = at.replace(microsecond=int(digits[:6].ljust(6, "0")), tzinfo=timezone(timedelta(minutes=offset)))
+    assert parse_instant(text) == exact
