@@ -37,7 +37,7 @@ MODULES = (
 )
 ALONE = frozenset({"pseudonym", "chain", "chain_check", "removal", "strict_json"})
 """Modules that the decision does not know; their mutants meet their own tests only."""
-TESTED_WITH = {"chain_check": "chain"}
+TESTED_WITH = {"chain_check": ("chain", "removal")}
 TABLES = (
     "rules_reach",
     "rules_command",
@@ -184,7 +184,7 @@ def noticed(tree: Path, mutant: Mutant | None) -> bool:
         path.write_text(mutant.source, encoding="utf-8")
     nearest = sorted(TABLES, key=lambda name: not (mutant and name.startswith(mutant.module)))
     names = (
-        (TESTED_WITH.get(mutant.module, mutant.module),)
+        TESTED_WITH.get(mutant.module, (mutant.module,))
         if mutant and mutant.module in ALONE
         else (*nearest, "rules_properties")
     )

@@ -204,6 +204,20 @@ def test_a_named_record_must_be_the_one_that_stands_there(named: Named, fits: bo
         assert (verdict.seq, verdict.what) == (3, What.REPLACED)
 
 
+def test_what_is_said_of_a_record_is_not_held_against_another_in_its_place() -> None:
+    named = [Named(3, "x", hash=hash_of(GOOD[2]))]
+    for breaking, what in ((GOOD[:2] + GOOD[3:], What.REMOVED), ([*GOOD[:2], OTHER[2], *GOOD[3:]], What.INSERTED)):
+        verdict = verify_chain("c", numbered(breaking), named=named)
+        assert isinstance(verdict, Bad)
+        assert (verdict.seq, verdict.what) == (3, what)
+
+
+def test_only_a_checkpoint_has_a_signature_to_be_held_against() -> None:
+    named = [Named(3, "x", hash=hash_of(GOOD[2]))]
+    verdict = verify_chain("c", numbered(GOOD), named=named, signature_holds=lambda *_: False)
+    assert isinstance(verdict, Sound)
+
+
 def test_a_torn_tail_is_accepted_exactly_as_named() -> None:
     torn = GOOD[4][:-1] + b"garbage\n\x00\x00half"
     lines = [*numbered(GOOD[:4], "a.jsonl"), *((("a.jsonl", 5, part)) for part in torn.splitlines(keepends=True))]
@@ -223,6 +237,13 @@ def test_a_torn_tail_is_accepted_exactly_as_named() -> None:
 def test_a_torn_tail_is_accepted_at_the_end_of_a_chain_only() -> None:
     lines = [*numbered(GOOD[:2]), ("a.jsonl", 3, b"half"), *numbered(GOOD[2:], "b.jsonl")]
     torn = {("a.jsonl", sum(map(len, GOOD[:2]))): 4}
+    assert isinstance(verify_chain("c", lines, torn=torn), Bad)
+
+
+def test_a_torn_tail_hides_no_file_that_comes_after_it() -> None:
+    after = GOOD[2:]
+    lines = [*numbered(GOOD[:2]), ("a.jsonl", 3, b"half"), *numbered(after, "b.jsonl")]
+    torn = {("a.jsonl", sum(map(len, GOOD[:2]))): 4 + sum(map(len, after))}
     assert isinstance(verify_chain("c", lines, torn=torn), Bad)
 
 
