@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +42,8 @@ class JournalSettings:
     process: Rate = _PROCESS
     client: Rate = _CLIENT
     suppressed_seconds: float = 10.0
+    look: float = 0.1
+    """Seconds between looks at the room on the disk while it is written to: too few to fill the reserve."""
     patience: float = 1.0
     """Seconds between looks at the clock, the disk and the reserve while nothing is written."""
     wait: float = 8.0
@@ -77,6 +80,7 @@ class Journal:
         self._notes: list[_Entry] = []
         self._trouble: str | None = None
         self._low = False
+        self._looked = -math.inf
         self._busy_since: float | None = None
         self._closed = False
         self._alarm: Alarm | None = None
@@ -242,8 +246,7 @@ class Journal:
     def _take(self, batch: Sequence[_Entry]) -> None:
         entries = [*self._notes, *batch]
         try:
-            prepare(self._settings.chain.directory)
-            self._low = self._platform.free_bytes(self._settings.chain.directory) < self._settings.reserve
+            self._look()
             held = [entry for entry in entries if self._low and not entry.essential]
             taken = [entry for entry in entries if not (self._low and not entry.essential)]
             began = time.perf_counter()
@@ -260,6 +263,14 @@ class Journal:
         self._refuse(held, _LOW)
         if done is not None:
             self._tell(taken, done)
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if self._trouble is None and not self._low and now - self._looked < self._settings.look:
+            return
+        prepare(self._settings.chain.directory)
+        self._low = self._platform.free_bytes(self._settings.chain.directory) < self._settings.reserve
+        self._looked = now
 
     def _watched(self, seconds: float, records: int) -> None:
         # What is durable must not come to be refused because somebody could not count it.

@@ -40,6 +40,8 @@ class Segment:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             unnamed.rename(self.path)
             sync_directory(directory)
+            own = os.fstat(self._fd)
+            self._own = own.st_dev, own.st_ino
         except OSError:
             os.close(self._fd)
             with contextlib.suppress(OSError):
@@ -65,8 +67,7 @@ class Segment:
             there = self.path.stat(follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
             return True
-        own = os.fstat(self._fd)
-        return (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino)
+        return (there.st_dev, there.st_ino) != self._own
 
     def close(self) -> None:
         """Let go of file and lock."""

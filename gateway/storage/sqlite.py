@@ -20,7 +20,9 @@ BUSY: Final = 2.0
 AGAIN: Final = 0.02
 """Seconds between two tries to set up a file that another process is setting up."""
 
-_SETTINGS: Final = ("journal_mode = WAL", "synchronous = FULL", "trusted_schema = OFF", "foreign_keys = ON")
+sync = os.fdatasync
+
+_SETTINGS: Final = ("journal_mode = WAL", "synchronous = NORMAL", "trusted_schema = OFF", "foreign_keys = ON")
 _FAULTS: Final = (sqlite3.Error, ValueError, OverflowError)
 """A closed connection answers ValueError; Python's numbers can be larger than SQLite's."""
 
@@ -48,14 +50,14 @@ class _Connection:
 
     A transaction is one visit to the thread: a hop for each of its statements would make every other writer wait for
     as many turns of the event loop, and a loop with much to do would let nobody write. All visitors that wait at the
-    same moment share one transaction, and its one sync of the disk.
+    same moment share one transaction, and one sync of the disk where one of them asks for it.
     """
 
     def __init__(self, path: Path, begin: str) -> None:
         self._path = path
         self._begin = begin
         self._connection: sqlite3.Connection | None = None
-        self._lasting: bool | None = None
+        self._log: int | None = None
         self._closed = False
         self._visits: Errands[_Visit] = Errands(self._overdue)
         self._thread = threading.Thread(target=self._run, name="state", daemon=True)
@@ -69,8 +71,8 @@ class _Connection:
         self._visits.hand_in(visit, BUSY)
         return await self._visits.result(visit)
 
-    async def rows(self, sql: str, *values: Value) -> Sequence[Row]:
-        found: Sequence[Row] = await self.do(lambda session: session.rows(sql, *values))
+    async def rows(self, sql: str, *values: Value, lasting: bool = False) -> Sequence[Row]:
+        found: Sequence[Row] = await self.do(lambda session: session.rows(sql, *values), lasting=lasting)
         return found
 
     async def change(self, sql: str, *values: Value, lasting: bool = True) -> int:
@@ -94,19 +96,35 @@ class _Connection:
         while is_open:
             visits, is_open = self._visits.gather()
             if visits:
-                results = list(zip(visits, self._answers(visits), strict=True))
+                results = list(zip(visits, self._lasting_answers(visits), strict=True))
                 self._visits.on_loop(self._visits.settle, results)
         if self._connection is not None:
             self._connection.close()
+        if self._log is not None:
+            os.close(self._log)
+
+    def _lasting_answers(self, visits: Sequence[_Visit]) -> Sequence[object]:
+        answers = self._answers(visits)
+        last = [
+            visit.lasting and not isinstance(answer, BaseException)
+            for visit, answer in zip(visits, answers, strict=True)
+        ]
+        if not any(last):
+            return answers
+        try:
+            self._sync_log()
+        except OSError as error:
+            failed = _cannot_answer(error)
+            return [failed if each else answer for each, answer in zip(last, answers, strict=True)]
+        return answers
 
     def _answers(self, visits: Sequence[_Visit]) -> Sequence[object]:
         """Give what each is answered, or what it is to raise."""
         connection = None
         try:
             connection = self._opened()
-            self._last(connection, any(visit.lasting for visit in visits))
             if len(visits) == 1 and not visits[0].parts:
-                # Every statement is a transaction of its own, durable when it returns.
+                # Every statement is a transaction of its own.
                 return [_answer(connection, visits[0])]
             connection.execute(self._begin)
             return _answers_together(connection, visits)
@@ -123,11 +141,17 @@ class _Connection:
             self._connection = sqlite3.connect(self._path, timeout=BUSY, isolation_level=None)
         return self._connection
 
-    def _last(self, connection: sqlite3.Connection, lasting: bool) -> None:  # noqa: FBT001 - a state, not a switch
-        """Sync the disk after what follows, or leave that to the next who needs it: one sync covers all before it."""
-        if self._lasting is not lasting:
-            connection.execute(f"PRAGMA synchronous = {'FULL' if lasting else 'NORMAL'}")
-            self._lasting = lasting
+    def _sync_log(self) -> None:
+        """Do to the write-ahead log what `synchronous = FULL` does after a commit, which holds up other writers.
+
+        What the log no longer holds was synced before SQLite copied it into the file, and the file after it.
+        https://sqlite.org/pragma.html#pragma_synchronous
+        """
+        if self._log is None:
+            # SQLite's locks lie on the other two files: to close this one later lets go of none.
+            log = self._path.with_name(f"{self._path.name}-wal")
+            self._log = os.open(log, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        sync(self._log)
 
 
 def _answers_together(connection: sqlite3.Connection, visits: Sequence[_Visit]) -> Sequence[object]:
@@ -239,7 +263,7 @@ class SqliteDatabase:
 
     async def returned(self, sql: str, *values: Value) -> Sequence[Row]:
         """See Database."""
-        return await self._writer.rows(sql, *values)
+        return await self._writer.rows(sql, *values, lasting=True)
 
     async def change(self, sql: str, *values: Value, lasting: bool = True) -> int:
         """See Database."""
@@ -296,7 +320,7 @@ async def _set_up(connection: _Connection) -> None:
     until = clock() + BUSY
     while True:
         try:
-            await connection.do(settings)
+            await connection.do(settings, lasting=False)
         except StateUnavailable as error:
             # Whoever wants WAL while another process writes is told "busy" at once: SQLite waits for no such lock.
             cause = error.__cause__

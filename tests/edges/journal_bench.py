@@ -106,7 +106,9 @@ class Bench:
         **settings: Any,
     ) -> AsyncIterator[Journal]:
         journal = await Journal.open(
-            JournalSettings(ChainSettings(self.directory, **(chain or {})), **{"patience": 0.02, **settings}),
+            JournalSettings(
+                ChainSettings(self.directory, **(chain or {})), **{"patience": 0.02, "look": 0.0, **settings}
+            ),
             clock=self.clock,
             signer=signer,
             platform=self.disk.platform,

@@ -131,6 +131,18 @@ async def test_the_reserve_is_kept_for_essential_records(bench: Bench) -> None:
     assert bench.events == ["start", "outcome", "intent", "stop"]
 
 
+async def test_the_room_on_the_disk_is_looked_at_now_and_then_and_each_time_once_it_is_short(bench: Bench) -> None:
+    async with bench.journal(reserve=1000, look=0.2, patience=30.0) as journal:
+        await journal.write(read(1))
+        bench.disk.free = 999
+        assert await journal.write(read(2)) == 3
+        await asyncio.sleep(0.25)
+        with pytest.raises(JournalUnavailable, match="reserve"):
+            await journal.write(read(3))
+        bench.disk.free = 1000
+        assert await journal.write(read(4)) == 4
+
+
 async def test_the_stop_record_may_be_missing_but_closing_does_not_fail(bench: Bench) -> None:
     async with bench.journal() as journal:
         await journal.write(read(1))

@@ -72,7 +72,8 @@ async def test_the_file_is_set_up_to_lose_nothing(store: Store) -> None:
     assert isinstance(store.database, SqliteDatabase)
     for connection in (store.database._writer, store.database._reader):
         assert [tuple(row) for row in await connection.rows("PRAGMA journal_mode")] == [("wal",)]
-        assert [tuple(row) for row in await connection.rows("PRAGMA synchronous")] == [(2,)]
+        # What a checkpoint needs, as ever; what lasts is synced after its commit, beside that.
+        assert [tuple(row) for row in await connection.rows("PRAGMA synchronous")] == [(1,)]
 
 
 async def test_the_reader_changes_nothing(store: Store) -> None:

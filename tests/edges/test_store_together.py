@@ -1,21 +1,23 @@
 """Changes of a file that wait at the same moment share one transaction, and what is not lasting lasts with the next."""
 
 import asyncio
+import errno
+import os
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.flow.ports import StateUnavailable
-from gateway.flow.store import KeyClaim, Phase
+from gateway.flow.store import KeyClaim, KeyIsNew, Phase
+from gateway.storage import sqlite as sqlite_module
 from gateway.storage.database import Session
-from gateway.storage.sqlite import SqliteDatabase, path_of
+from gateway.storage.sqlite import path_of
 from gateway.storage.store import Store, open_store, visit_store
 from tests.edges.store_bench import KEEP, NOW, RECORD, A, a_task, held
 
@@ -137,55 +139,112 @@ async def test_reads_that_wait_are_answered_together_and_each_for_itself(store: 
         await broken
 
 
-async def test_a_write_is_synced_when_it_may_be_sent_and_not_before(store: Store) -> None:
-    assert isinstance(store.database, SqliteDatabase)
-    writer = store.database._writer
+class Syncs:
+    """Notes, for each sync of the log, how much of it is whole by then; `broken` as a disk is that cannot sync."""
 
-    def synced() -> bool:
-        return writer._lasting is True
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.broken = False
+        self.covered = list[int]()
 
+    def __call__(self, descriptor: int) -> None:
+        if self.broken:
+            raise OSError(errno.EIO, "Input/output error")
+        assert os.fstat(descriptor).st_ino == log_of(path_of(self._url)).stat().st_ino
+        self.covered.append(commits(self._url)[-1])
+
+    @property
+    def cover_all(self) -> bool:
+        """Whether nothing was committed since the last one."""
+        return bool(self.covered) and self.covered[-1] == commits(self._url)[-1]
+
+
+@pytest.fixture
+def syncs(url: str, store: Store, monkeypatch: pytest.MonkeyPatch) -> Syncs:
+    noted = Syncs(url)
+    monkeypatch.setattr(sqlite_module, "sync", noted)
+    return noted
+
+
+async def test_a_write_is_synced_when_it_may_be_sent_and_not_before(store: Store, syncs: Syncs) -> None:
     await store.claim_key("swiftbook", "k", "f", "t-1")
-    assert not synced()
     task = await held(store)
-    assert not synced()
-    levels = await writer.do(lambda session: session.rows("PRAGMA synchronous"), lasting=False)
-    assert [tuple(row) for row in levels] == [(1,)]
+    assert syncs.covered == []
     assert await store.send(task)
-    assert synced()
+    assert syncs.cover_all
     assert await store.end(task, RECORD, "chain-1")
-    assert not synced()
+    assert not syncs.cover_all
     await store.recorded(["t-1"])
-    assert synced()
-    await store.drop("t-1")
-    assert not synced()
+    assert syncs.cover_all
+    await held(store, "t-2")
+    await store.drop("t-2")
+    assert not syncs.cover_all
     await store.secure()
-    assert synced()
+    assert syncs.cover_all
+    assert len(syncs.covered) == 3
 
 
-async def test_the_file_itself_is_told_each_time_whether_to_sync(store: Store) -> None:
-    assert isinstance(store.database, SqliteDatabase)
-    levels = []
-    for time in range(12):
-        # Each time in another spelling: an answer may be prepared together with the question, and kept with it.
-        ask = methodcaller("rows", f"PRAGMA synchronous{' ' * time}")
-        levels += await store.database._writer.do(ask, lasting=time % 2 == 0)
-    assert [level for (level,) in levels] == [2, 1] * 6
+async def test_what_a_change_gives_back_is_synced_and_what_is_only_read_is_not(store: Store, syncs: Syncs) -> None:
+    await store.database.rows("SELECT 1 FROM node")
+    assert syncs.covered == []
+    await store.database.returned("UPDATE node SET lapsed = lapsed RETURNING name")
+    assert syncs.cover_all
 
 
 @pytest.mark.parametrize("way", ["in another chain", "taken over"])
-async def test_an_end_that_the_chain_of_its_intent_does_not_tell_is_synced(store: Store, url: str, way: str) -> None:
-    assert isinstance(store.database, SqliteDatabase)
+async def test_an_end_that_the_chain_of_its_intent_does_not_tell_is_synced(
+    store: Store, url: str, way: str, syncs: Syncs
+) -> None:
     task = await held(store)
     assert await store.send(task)
     if way == "in another chain":
         assert await store.end(task, RECORD, "chain-1b")
-        assert store.database._writer._lasting is True
-        return
+    else:
+        other = await visit_store(url, "chain-2", KEEP)
+        assert await other.end(task, RECORD, "chain-2")
+        await other.close()
+    assert syncs.cover_all
+
+
+async def test_while_the_disk_is_waited_for_others_may_write(
+    store: Store, url: str, syncs: Syncs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = await held(store)
     other = await visit_store(url, "chain-2", KEEP)
-    assert isinstance(other.database, SqliteDatabase)
-    assert await other.end(task, RECORD, "chain-2")
-    assert other.database._writer._lasting is True
+    while_waiting = list[int]()
+
+    def wait(descriptor: int) -> None:
+        syncs(descriptor)
+        connection = sqlite3.connect(path_of(url), timeout=0)
+        while_waiting.append(connection.execute("UPDATE node SET lapsed = lapsed").rowcount)
+        connection.commit()
+        connection.close()
+
+    monkeypatch.setattr(sqlite_module, "sync", wait)
+    assert await store.send(task)
+    assert while_waiting == [1]
     await other.close()
+
+
+async def test_who_needs_a_sync_that_fails_is_told_so_and_nobody_else(store: Store, url: str, syncs: Syncs) -> None:
+    task = await held(store)
+    syncs.broken = True
+    told = await gathered(
+        url,
+        store.database.change("UPDATE node SET lapsed = lapsed", lasting=False),
+        store.send(task),
+        store.claim_key("swiftbook", "k", "f", "t-9"),
+        store.database.change("UPDATE node SET nothing = 1"),
+    )
+    assert [type(each) for each in told] == [int, StateUnavailable, KeyIsNew, StateUnavailable]
+    causes = [type(each.__cause__) for each in told if isinstance(each, StateUnavailable)]
+    assert causes == [OSError, sqlite3.OperationalError]
+    syncs.broken = False
+    # As with a server that broke off after a commit: the change is there, and whoever asked must not rely on it.
+    (filed,) = await store.open_writes()
+    assert filed.phase is Phase.SENT
+    await store.secure()
+    assert syncs.cover_all
 
 
 async def test_a_power_cut_takes_only_what_came_last_and_never_from_the_middle(
