@@ -95,7 +95,6 @@ def set_up_log(form: str, worker: int | None = None) -> None:
 
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             *([] if worker is None else [number]),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

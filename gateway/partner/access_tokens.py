@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import Final, TypeVar
 
 from gateway.partner.jwt_checks import (
-    ID_LENGTH,
     Fault,
     Said,
     Unproven,
@@ -24,7 +23,6 @@ from gateway.partner.jwt_checks import (
     is_expired,
     read,
     short_text,
-    text,
     type_is,
 )
 from gateway.partner.keys import ALGORITHMS, KID_LENGTH, KeySet, KeySource, Signing, VerifyingKey
@@ -202,8 +200,7 @@ class AccessTokens:
         if partner is None:
             return TokenInvalid(Fault.PARTNER)
         assert said.expires is not None
-        scopes = Scopes.read(text(said.claims.get("scope")) or "")
-        identity = Identity(partner, scopes, short_text(said.claims.get("jti")), said.issuer, kid, said.expires)
+        identity = Identity(partner, Scopes.read(said.scope), said.jti, said.issuer, kid, said.expires)
         return TokenExpired(identity) if is_expired(said, now) else identity
 
     def _is_signed(self, token: Unproven, keys: KeySet, key: VerifyingKey) -> bool:
@@ -253,7 +250,7 @@ def _lifetime_fault(said: Said) -> Fault | None:
 def _claims_fault(said: Said) -> Fault | None:
     """Ours name the partner and themselves; `client_id` (RFC 9068 §2.2) may be absent, but never another's."""
     claims = said.claims
-    if short_text(claims.get("sub"), ID_LENGTH) is None or short_text(claims.get("jti"), ID_LENGTH) is None:
+    if said.jti is None or short_text(claims.get("sub")) is None:
         return Fault.CLAIMS
     return None if claims.get("client_id", claims["sub"]) == claims["sub"] else Fault.CLAIMS
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final
 
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
@@ -46,13 +45,20 @@ class Gone:
 
 Body = bytes | TooLarge | TimedOut | Malformed | Gone
 
-ARRIVAL: Final = web.RequestKey("arrival", Arrival)
-CALLER: Final = web.RequestKey("caller", str)
+
+class PartnerRequest(web.BaseRequest):
+    """A request of aiohttp's with what was found out about it as it was taken in."""
+
+    caller: str = ""
+    """As in `Arrival.peer`; known of bytes that are no request too."""
+    proven: Arrival | Malformed
 
 
 def arrival(request: web.BaseRequest) -> Arrival:
     """The proven target, head and ids of a request that came through `partner_runner`."""
-    return request[ARRIVAL]
+    assert isinstance(request, PartnerRequest), "partner_runner makes no other"
+    assert isinstance(request.proven, Arrival), "what is malformed gets to no handler"
+    return request.proven
 
 
 def connection_peer(peername: object) -> str:
@@ -79,8 +85,9 @@ def examine(message: RawRequestMessage, lines: Lines) -> tuple[Target, Head] | M
 
 def is_early(request: web.BaseRequest) -> bool:
     """Tell whether an answer goes out while input is still to come, or is no longer to be trusted."""
-    content, came = request.content, request.get(ARRIVAL)
-    return not content.is_eof() or content.exception() is not None or (came is not None and came.closing)
+    assert isinstance(request, PartnerRequest), "partner_runner makes no other"
+    content, came = request.content, request.proven
+    return not content.is_eof() or content.exception() is not None or (isinstance(came, Arrival) and came.closing)
 
 
 async def read_body(request: web.BaseRequest, limit: int, deadline: float) -> Body:

@@ -119,7 +119,7 @@ def check(
     fault = _claims_fault(said, token_url, now)
     if fault is not None:
         return fault
-    jti = short_text(said.claims.get("jti"))
+    jti = said.jti
     assert jti is not None
     assert said.expires is not None
     return Proven(partner, jti, key.kid, said.expires)
@@ -141,7 +141,7 @@ def _claims_fault(said: Said, token_url: str, now: datetime) -> Fault | None:
         or (Fault.EXPIRED if is_expired(said, now) else None)
         or future_fault(said, now)
         or _lifetime_fault(said, now)
-        or (Fault.CLAIMS if short_text(said.claims.get("jti")) is None else None)
+        or (Fault.CLAIMS if said.jti is None else None)
     )
 
 

@@ -69,6 +69,11 @@ class Said:
     expires: int | None
     begins: float
     """The later of `iat` and `nbf`, of those that are there; infinity where one of them is no time."""
+    jti: str | None
+    """The token's own name, if it is fit for the audit."""
+    scope: str
+    extended: bool
+    """Whether the header asks for more than a plain signature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,9 @@ def _read(token: str) -> Said | Fault:
         issued=whole_seconds(claims_value.get("iat")),
         expires=whole_seconds(claims_value.get("exp")),
         begins=max((math.inf if moment is None else moment for moment in begins), default=-math.inf),
+        jti=short_text(claims_value.get("jti")),
+        scope=text(claims_value.get("scope")) or "",
+        extended=_is_extended(header_value),
     )
 
 
@@ -178,8 +186,12 @@ def type_is(said: Said, allowed: Collection[str]) -> bool:
 
 
 def has_extensions(said: Said) -> bool:
-    """Whether the header asks for more than a plain signature: `crit`, `b64`, compression, a token in a token."""
-    header = said.header
+    """Whether the header asks for more than a plain signature."""
+    return said.extended
+
+
+def _is_extended(header: strict_json.Object) -> bool:
+    """Look for `crit`, `b64`, compression, a token in a token."""
     if not header.keys().isdisjoint(("crit", "b64", "zip", "enc")):
         return True
     cty = header.get("cty")

@@ -19,7 +19,7 @@ from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError, _Er
 from aiohttp.web_server import Server
 from multidict import CIMultiDict
 
-from gateway.partner.arrival import ARRIVAL, CALLER, Arrival, connection_peer, examine, is_early, reason_of
+from gateway.partner.arrival import Arrival, PartnerRequest, connection_peer, examine, is_early, reason_of
 from gateway.partner.callers import NOBODY_BETWEEN, Callers
 from gateway.partner.connections import Connections, most_connections
 from gateway.partner.headers import MOST_HEADERS, Lines, correlation_id, request_id, sort_lines
@@ -71,7 +71,6 @@ class HttpEdge:
     callers: Callers = NOBODY_BETWEEN
 
 
-_REFUSED: Final = web.RequestKey("refused", Malformed)
 _NO_LINES: Final = Lines()
 
 
@@ -264,7 +263,7 @@ class PartnerProtocol(RequestHandler):
     def refuse(self, request: web.BaseRequest, malformed: Malformed) -> web.Response:
         """The one answer to bytes that are no request."""
         self._refused = True
-        body = self._edge.on_malformed(malformed.reason, _request_id(request), request[CALLER])
+        body = self._edge.on_malformed(malformed.reason, *_whose(request))
         return web.Response(status=400, body=body, content_type=MEDIA_TYPE)
 
     def handle_error(
@@ -277,7 +276,7 @@ class PartnerProtocol(RequestHandler):
         """What got out of a handler is a fault of ours, whatever aiohttp calls it."""
         if request.writer.output_size > 0:
             raise ConnectionError("an answer was begun; the connection closes in the middle of it")
-        body = self._edge.on_fault(exc, _request_id(request), request[CALLER])
+        body = self._edge.on_fault(exc, *_whose(request))
         answer = web.Response(status=500, body=body, content_type=MEDIA_TYPE)
         answer.force_close()
         return answer
@@ -289,7 +288,7 @@ class PartnerProtocol(RequestHandler):
         came_out: object = resp  # of a handler, whatever its types promise
         if isinstance(came_out, BaseException):  # an HTTPException is plain text of aiohttp's
             resp = self.handle_error(request, exc=came_out)
-        elif not isinstance(came_out, web.StreamResponse):
+        elif not isinstance(came_out, web.Response):  # the one kind that handlers make
             resp = self.handle_error(request)
         early = self._refused or is_early(request)
         last = early or (self._ended and not self._messages) or resp.headers.get(hdrs.CONNECTION) == "close"
@@ -347,37 +346,38 @@ class PartnerServer(Server):
         caller = self._edge.callers.caller(protocol.peer, lines)
         writer = AnswerWriter(protocol, request_id(lines, self._edge.new_id), correlation_id(lines))
         if isinstance(proven, Malformed):
-            bare = ERROR._replace(method=message.method, version=HttpVersion11)
-            request = self._make_request(bare, payload, protocol, writer, task)
-            request[CALLER] = caller
-            request[_REFUSED] = proven
-            return request
-        target, head = proven
-        request = self._make_request(message, payload, protocol, writer, task)
-        request[CALLER] = caller
-        request[ARRIVAL] = Arrival(
-            request_id=writer.request_id,
-            correlation_id=writer.correlation_id,
-            peer=caller,
-            target=target,
-            head=head,
-            awaits_continue=head.expects_continue and message.version == HttpVersion11,
-            # aiohttp's parser in C loses what follows a request with an unknown upgrade in the same segment,
-            # and gives the last trailer of a chunked body to the next request as a header.
-            closing=head.upgrade or message.chunked,
-        )
+            came: Arrival | Malformed = proven
+            message = ERROR._replace(method=message.method, version=HttpVersion11)
+        else:
+            target, head = proven
+            came = Arrival(
+                request_id=writer.request_id,
+                correlation_id=writer.correlation_id,
+                peer=caller,
+                target=target,
+                head=head,
+                awaits_continue=head.expects_continue and message.version == HttpVersion11,
+                # aiohttp's parser in C loses what follows a request with an unknown upgrade in the same segment,
+                # and gives the last trailer of a chunked body to the next request as a header.
+                closing=head.upgrade or message.chunked,
+            )
+        request = PartnerRequest(message, payload, protocol, writer, task, self._loop)
+        request.caller, request.proven = caller, came
         return request
 
     async def _admit(self, request: web.BaseRequest) -> web.StreamResponse:
-        if (malformed := request.get(_REFUSED)) is None:
+        assert isinstance(request, PartnerRequest)
+        if isinstance(request.proven, Arrival):
             return await self._handler(request)
         assert isinstance(request.protocol, PartnerProtocol)
-        return request.protocol.refuse(request, malformed)
+        return request.protocol.refuse(request, request.proven)
 
 
-def _request_id(request: web.BaseRequest) -> str:
+def _whose(request: web.BaseRequest) -> tuple[str, str]:
+    """Give the request's id and the address of its caller."""
+    assert isinstance(request, PartnerRequest)
     assert isinstance(request.writer, AnswerWriter)
-    return request.writer.request_id
+    return request.writer.request_id, request.caller
 
 
 def partner_runner(handler: Handler, edge: HttpEdge) -> web.ServerRunner:

@@ -61,10 +61,8 @@ class SigningRing:
 
     def key_set(self) -> KeySet:
         """What verifies tokens at this moment."""
-        now = self._clock()
-        if any(each.until <= now for each in self._retired.values()):
-            self._retired = {kid: each for kid, each in self._retired.items() if each.until > now}
-            self._set = self._joined()
+        if self._retired:
+            self._let_go()
         return self._set
 
     async def seek(self, kid: str, deadline: float, known: VerifyingKey | None = None) -> bool:
@@ -79,6 +77,13 @@ class SigningRing:
         """The document at `/.well-known/jwks.json` (RFC 7517 §5): all keys that verify, the one that signs first."""
         self.key_set()
         return SigningKeys((*self._keys.keys, *self._leavers())).public_jwks()
+
+    def _let_go(self) -> None:
+        """Forget the keys whose last token has ended."""
+        now = self._clock()
+        if any(each.until <= now for each in self._retired.values()):
+            self._retired = {kid: each for kid, each in self._retired.items() if each.until > now}
+            self._set = self._joined()
 
     def _leavers(self) -> tuple[SigningKey, ...]:
         here = {key.kid for key in self._keys.keys}

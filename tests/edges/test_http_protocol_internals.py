@@ -51,6 +51,10 @@ def test_no_new_attribute_hides_one_of_aiohttps() -> None:
     assert not made & ({*RequestHandler.__slots__, *BaseProtocol.__slots__} | set(dir(RequestHandler)))
 
 
+def test_no_new_attribute_of_a_request_hides_one_of_aiohttps() -> None:
+    assert not {"caller", "proven"} & {*dir(web.BaseRequest), *web.BaseRequest.ATTRS}
+
+
 def test_the_attributes_leaned_on_are_still_there() -> None:
     slots = {*RequestHandler.__slots__, *BaseProtocol.__slots__}
     assert slots >= {"_waiter", "_messages", "_max_msg_queue_size", "_read_bufsize", "_force_close", "_parser", "_loop"}
