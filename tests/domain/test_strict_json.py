@@ -188,6 +188,13 @@ def test_width_is_not_depth_and_brackets_in_strings_do_not_count() -> None:
     assert read(b'["' + b'[{\\"' * 1000 + b'"]') == ['[{"' * 1000]
 
 
+def test_what_was_closed_before_gives_no_leave_to_go_deeper() -> None:
+    data = b"[[],{},[],[[[1]]]]"
+    assert read(data, depth=4)
+    with pytest.raises(MalformedJson, match="nested too deeply"):
+        read(data, depth=3)
+
+
 @pytest.mark.parametrize(
     "data",
     [b"[" * 100_000, b'{"a":' * 100_000, b'[{"a":' * 100_000, b'"' + b'\\"[' * 100_000, b'"' + b"\\" * 99_999],
