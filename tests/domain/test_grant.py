@@ -1,11 +1,12 @@
 """Who holds what, and when it is in force."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from itertools import permutations
 
 import pytest
 
-from gateway.domain.grant import FIELDS_BY_ROUTE, Coding, Field, Grant, RouteKind
+from gateway.domain.grant import FIELDS_BY_ROUTE, PIECE, Coding, Field, Grant, Policy, RouteKind
 from tests.makers import BOX, DAY, ENDPOINT, HL7, NOW, SECOND, TICK, customer, grant, policy
 
 
@@ -44,6 +45,26 @@ def test_shadow_grants_are_kept_apart() -> None:
 
     assert both.held("airedale", "swiftbook") == (real,)
     assert both.shadows("airedale", "swiftbook") == (shadow,)
+
+
+def test_a_policy_that_is_made_in_pieces_is_the_same_and_rests_in_between() -> None:
+    grants = tuple(grant(id=f"g{number}", shadow=number % 3 == 0) for number in range(2 * PIECE + 1))
+    whole = policy(*grants)
+    made: list[Policy] = []
+
+    def making() -> Iterator[None]:
+        made.append((yield from Policy.in_pieces(whole.digest, whole.partners, whole.customers, whole.grants)))
+
+    rests = sum(1 for _ in making())
+    [rested] = made
+    assert rested == whole
+    for pair in (("airedale", "swiftbook"), ("airedale", "cardiolink")):
+        assert rested.held(*pair) == whole.held(*pair)
+        assert rested.shadows(*pair) == whole.shadows(*pair)
+    for each in whole.customers.values():
+        assert rested.named(each.route, each.source) == each
+        assert rested.organisations_on(each.route) == whole.organisations_on(each.route)
+    assert rests >= len(grants) / PIECE
 
 
 @pytest.mark.parametrize(
