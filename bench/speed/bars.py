@@ -67,6 +67,7 @@ def _work(found: Findings) -> Iterator[Bar]:
         ("fastify-durable", 1.0, "Fastify that waits for fdatasync", True),
         ("fastify", 1.0, "Fastify with a buffered log", False),
         ("fastapi", 0.15, "FastAPI + httpx", True),
+        ("bare", 1.0, "aiohttp and PyJWT alone, which do nothing else", False),
     ):
         ratio = _ratio(cancel, found.cpu(peer, "cancel"))
         yield Bar(f"1. CPU per durable, audited cancel, to {words}: at most {limit}×", ratio, limit, promised=promised)

@@ -29,6 +29,7 @@ CONTENDERS: dict[str, Contender] = {
         peers.FASTIFY,
         peers.DURABLE,
         peers.FASTAPI,
+        peers.BARE,
         peers.PROXY,
         peers.HELLO,
     )

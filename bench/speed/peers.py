@@ -118,6 +118,15 @@ def _hello(setting: Setting) -> Iterator[Running]:
         yield running
 
 
+@contextlib.contextmanager
+def _bare(setting: Setting) -> Iterator[Running]:
+    folder, port = _place(setting, "bare"), free_port()
+    config = folder / "told.json"
+    config.write_text(json.dumps(told(setting, folder, port)), encoding="ascii")
+    with _serving(setting, [sys.executable, tools.PEERS / "bare.py"], port, folder, config) as running:
+        yield running
+
+
 SAME = (Scenario.CANCEL, Scenario.READ, Scenario.REFUSAL)
 NJS = Contender("njs", "nginx + njs, access log", functools.partial(_nginx, name="njs"), SAME, needs=tools.njs)
 REMEMBERING = Contender(
@@ -150,4 +159,5 @@ DURABLE = Contender(
 FASTAPI = Contender(
     "fastapi", "FastAPI + httpx + PyJWT", functools.partial(_configured, name="fastapi"), SAME, needs=tools.fastapi
 )
+BARE = Contender("bare", "aiohttp and PyJWT alone, waits for fdatasync", _bare, SAME, durable=True)
 HELLO = Contender("hello", "aiohttp hello", _hello, (Scenario.HELLO,), judged=False)

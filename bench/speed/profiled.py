@@ -1,9 +1,11 @@
-"""The gateway's command line under a profiler that counts processor time: python -m bench.speed.profiled OUT ARGUMENTS.
+"""The gateway's command line, under a profiler when told: python -m bench.speed.profiled OUT ARGUMENTS.
 
-Only the main thread is looked at. The usual clock would count the time in which other programs had the processor.
+SIGUSR1 begins and SIGUSR2 ends it and leaves in OUT what was found. Only the main thread is looked at, by its processor
+time: the usual clock would count the time in which other programs had the processor.
 """
 
 import cProfile
+import signal
 import sys
 import time
 
@@ -11,14 +13,18 @@ from gateway.__main__ import main
 
 
 def run() -> None:
-    """Run it to its end, and leave what was found in a file."""
+    """Run it to its end."""
     out, *arguments = sys.argv[1:]
     sys.argv = ["pkb-gateway", *arguments]
     profiler = cProfile.Profile(time.thread_time)
-    try:
-        profiler.runcall(main)
-    finally:
+
+    def end(*_: object) -> None:
+        profiler.disable()
         profiler.dump_stats(out)
+
+    signal.signal(signal.SIGUSR1, lambda *_: profiler.enable())
+    signal.signal(signal.SIGUSR2, end)
+    main()
 
 
 if __name__ == "__main__":

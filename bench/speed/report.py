@@ -210,8 +210,8 @@ def _profile(found: Findings) -> str:
     if not found.profile:
         return ""
     about = (
-        "Where the main thread of one worker spends its processor time, from its start through many cancels. "
-        "The profiler itself adds to every call."
+        "Where the main thread of one worker spends its processor time while it cancels, by part of the program and by "
+        "function. The profiler adds to every call, so that what makes many small ones looks larger than it is."
     )
     return f"### Profile\n\n{about}\n\n```text\n{found.profile}\n```"
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,15 +14,18 @@ import pytest
 from bench.speed.box import MOVING, TOKEN
 from bench.speed.check import Check
 from bench.speed.contender import Running, Scenario, Setting, cancel_body, request, steps
+from bench.speed.course import CONTENDERS
 from bench.speed.figures import Figure, percentile
 from bench.speed.gateways import serving
 from bench.speed.harness import Cores, Driver, Upstream, ask, driver, upstream
 from bench.speed.keys import TokenKey
 from bench.speed.plan import PLACE, Plan
-from bench.speed.processes import cpu_seconds, memory, resident, tree
+from bench.speed.processes import cpu_seconds, memory, resident, threads_seconds, tree
+from bench.speed.profiling import profile
 from bench.speed.records import compiled, counted
 from bench.speed.tools import Unavailable
 from bench.speed.turns import in_turns
+from bench.speed.work import Bench
 
 EVERYWHERE = Cores.shared().others
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -155,6 +159,23 @@ def test_the_gateway_passes_the_check_that_its_peers_have_to_pass(stub: Upstream
         assert memory(running.pid).pss > 10
 
 
+def test_the_libraries_alone_pass_the_check_as_well(stub: Upstream, tmp_path: Path) -> None:
+    keys = TokenKey.made(tmp_path)
+    with CONTENDERS["bare"].start(Setting(tmp_path, stub, keys, Cores.shared())) as running:
+        assert Check(running, stub, keys.token()).faults() == []
+
+
+def test_the_profile_tells_which_part_of_the_program_spends_what(stub: Upstream, load: Driver, tmp_path: Path) -> None:
+    keys = TokenKey.made(tmp_path)
+    told = profile(Bench(Setting(tmp_path, stub, keys, Cores.shared()), load, keys.token(), 4), 20)
+    assert re.search(r"[1-9][\d,]* µs in the main thread", told)
+    assert re.search(r"calls of functions in the main thread: [1-9],\d{3} a cancel", told)
+    shares = {part: float(share) for share, part in re.findall(r"^ +([\d.]+) %  (.+)$", told, re.MULTILINE)}
+    assert {"gateway/pkb", "gateway/domain", "gateway/flow", "aiohttp"} <= set(shares)
+    assert 80 < sum(shares.values()) <= 100.5
+    assert re.search(r"^ +\d+ .* gateway/\w+/\w+\.py:\d+\(\w+\)$", told, re.MULTILINE)
+
+
 def test_the_check_finds_fault_with_a_server_that_does_none_of_the_work(stub: Upstream, tmp_path: Path) -> None:
     faults = Check(Running(stub.pid, stub.port), stub, TokenKey.made(tmp_path).token()).faults()
     assert "a cancel was answered with 401" in faults
@@ -174,6 +195,9 @@ def test_processor_time_counts_descendants_that_live_and_those_that_have_ended()
         child.stdout.readline()
         assert child.pid in tree(os.getpid())
         assert cpu_seconds(os.getpid()) - between >= 0.2
+        first, others = threads_seconds(child.pid)
+        assert first >= 0.2
+        assert others == 0
         child.communicate(b"\n")
 
 
