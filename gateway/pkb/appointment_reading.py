@@ -158,7 +158,7 @@ def is_location(actor: Object, document: Object) -> bool:
 
 
 def _is_place(kind: str | None, actor: Object) -> bool:
-    return kind == "Location" or (kind != "Patient" and _is_marked(actor, "Location"))
+    return kind == "Location" or (kind != "Patient" and "extension" in actor and _is_marked(actor, "Location"))
 
 
 def marks(extension: Object, kind: str) -> bool:
@@ -167,7 +167,7 @@ def marks(extension: Object, kind: str) -> bool:
 
 
 def _is_marked(actor: Object, kind: str) -> bool:
-    return "extension" in actor and any(marks(extension, kind) for extension in _objects(actor, "extension"))
+    return any(marks(extension, kind) for extension in _objects(actor, "extension"))
 
 
 def _check_identity(document: Object, kind: str, id_: str) -> None:
@@ -295,7 +295,7 @@ def _names_somebody(actor: Object) -> bool:
 def _kind(actor: Object, reference: str | None, document: Object) -> str | None:
     """Tell what sort of resource an actor is, where that can be told. `Patient` wins over every contradiction."""
     told = _text(actor, "type")
-    if told == "Patient" or _is_marked(actor, "Patient"):
+    if told == "Patient" or ("extension" in actor and _is_marked(actor, "Patient")):
         return "Patient"
     if reference is None:
         return told

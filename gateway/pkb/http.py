@@ -274,9 +274,10 @@ async def _answer(head: RawResponseMessage, content: StreamReader) -> Answer:
     etag = headers.get("ETag")
     if status != 200:
         return Answer(status, etag, b"")
-    if headers.get("Content-Encoding", "identity").lower() != "identity":
+    encoding, length = headers.get("Content-Encoding"), headers.get("Content-Length")
+    if encoding is not None and encoding.lower() != "identity":
         raise Unreadable("the answer is encoded", status=status)
-    if int(headers.get("Content-Length", "0")) > LARGEST_ANSWER:
+    if length is not None and int(length) > LARGEST_ANSWER:
         raise Unreadable("the answer is too large", status=status)
     body = bytearray(await content.readany())
     while not content.at_eof() and len(body) <= LARGEST_ANSWER:
