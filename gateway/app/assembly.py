@@ -77,10 +77,14 @@ _seen_values = attrgetter(*_SEEN)
 
 
 def new_id() -> str:
-    """Make a fresh UUID of version 4, as `uuid.uuid4` does by way of a number and an object."""
-    digits = os.urandom(16).hex()
-    variant = "89ab"[int(digits[16], 16) & 3]
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+    """Make a fresh UUID of version 7 (RFC 9562, 5.7): the time in milliseconds, then 74 random bits.
+
+    What was made one after the other lies side by side in the store, and shares the pages that are written.
+    """
+    moment = f"{time.time_ns() // 1_000_000:012x}"
+    digits = os.urandom(10).hex()
+    variant = "89ab"[int(digits[3], 16) & 3]
+    return f"{moment[:8]}-{moment[8:]}-7{digits[:3]}-{variant}{digits[4:7]}-{digits[7:19]}"
 
 
 @dataclass(slots=True)
