@@ -43,6 +43,7 @@ TABLES = (
     "rules_command",
     "rules_gate",
     "rules_order",
+    "intents_rules",
     "decision",
     "ownership",
     "outcome",
