@@ -7,7 +7,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields
 from operator import attrgetter
@@ -28,9 +28,10 @@ from gateway.app.certificate import Certificate, open_certificate
 from gateway.app.console import admin_side, console_sources
 from gateway.app.grants import Registry, utc_now, watch_grants
 from gateway.app.keys import Keys, foreign_issuers, open_keys
+from gateway.app.listening import open_port
 from gateway.app.memory import settle
 from gateway.app.noting import NotingLedger
-from gateway.app.ports import SHUTDOWN, Handover, adopt, bind, tell_supervisor
+from gateway.app.ports import SHUTDOWN, Handover, tell_supervisor
 from gateway.app.pseudonyms import pseudonym_keys
 from gateway.app.readings import gauges
 from gateway.app.tracing import open_tracing, told_to_both, traced
@@ -50,7 +51,6 @@ from gateway.partner.desk import Desk, EdgeLimits
 from gateway.partner.documents import Documents
 from gateway.partner.protocol import HttpEdge, HttpLimits, partner_runner
 from gateway.partner.routes import Api, Seen
-from gateway.partner.tls import secure_site
 from gateway.partner.token_endpoint import TokenEndpoint
 from gateway.pkb.upstreams import Upstreams
 from gateway.storage.blocks import Blocks as KeptBlocks
@@ -61,9 +61,6 @@ from gateway.storage.store import Store, open_store
 
 if TYPE_CHECKING:
     from gateway.admin.tracing import Tracing
-
-BACKLOG: Final = 1024
-"""Connections that may wait to be accepted: a burst that finds no room there waits for a second and more."""
 
 UNSAID: Final = frozenset({Code.OVERLOADED, Code.MALFORMED_REQUEST, Code.INTERNAL})
 """Answers without a line of their own: two of which there may be floods, and one of which a `fault` tells."""
@@ -277,35 +274,13 @@ async def _open_ports(
     given = Handover.read(os.environ) or Handover(0, (), ())
     listen, admin = settings.listen, settings.admin
     api = partner_runner(traced(gateway.api.handle, tracing), edge)
-    gateway.partner_port = await _listen(api, listen.host, listen.port, given.partner, stack, gateway.certificate)
+    gateway.partner_port = await open_port(api, listen.host, listen.port, given.partner, stack, gateway.certificate)
 
     metrics.read(gauges(gateway))
     run_beside(metrics.keep_current(), stack)
     side = admin_side(settings, gateway.readiness, metrics.text, sources)
     console = web.AppRunner(side.application(), access_log=None)
-    gateway.admin_port = await _listen(console, admin.host, admin.port, given.admin, stack)
-
-
-async def _listen(
-    runner: web.BaseRunner,
-    host: str,
-    port: int,
-    given: Sequence[int],
-    stack: AsyncExitStack,
-    certificate: Certificate | None = None,
-) -> int:
-    """Serve at an address, or on the sockets that a supervisor bound to it."""
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    if certificate is not None:
-        sockets = adopt(given) or await bind(host, port)
-        sites: list[web.BaseSite] = [secure_site(runner, each, certificate.context, BACKLOG) for each in sockets]
-    else:
-        sites = [web.SockSite(runner, each, backlog=BACKLOG) for each in adopt(given)]
-    for site in sites or [web.TCPSite(runner, host, port, backlog=BACKLOG)]:
-        await site.start()
-    bound: int = runner.addresses[0][1]
-    return bound
+    gateway.admin_port = await open_port(console, admin.host, admin.port, given.admin, stack)
 
 
 async def serve(settings: Settings, *, watch_input: bool = False) -> None:
