@@ -6,9 +6,11 @@ from typing import Final
 
 import aiohttp
 from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.http_writer import _serialize_headers
+from multidict import CIMultiDict
 from yarl import URL
 
-_CLOSE: Final = "Connection: close"
+_CLOSE: Final = {"Connection": "close"}
 
 
 class Way(aiohttp.ClientRequest):
@@ -26,20 +28,23 @@ class Server:
     def __init__(self, url: URL, headers: Mapping[str, str]) -> None:
         """`url` is any of its addresses; `headers` go with every request."""
         self.way = Way("GET", url)
-        self._lines = [f"Host: {url.host_port_subcomponent}", *(f"{name}: {headers[name]}" for name in headers)]
+        self._headers = CIMultiDict({"Host": url.host_port_subcomponent or "", **headers})
 
     def request(self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, *, close: bool) -> bytes:
-        """Write a request (RFC 9112). Raises ValueError where a line would not be one line of ASCII.
+        """Write a request (RFC 9112) in one piece, its head as aiohttp writes it.
 
-        `close` tells the server that no other follows on its connection.
+        `close` tells the server that no other follows on its connection. Raises ValueError where a value of the head
+        would not be printable ASCII.
         """
-        lines = [f"{method} {url.raw_path_qs} HTTP/1.1", *self._lines]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
+        given = CIMultiDict(self._headers)
+        given.extend(headers)
         if body is not None:
-            lines.append(f"Content-Length: {len(body)}")
+            given["Content-Length"] = str(len(body))
         if close:
-            lines.append(_CLOSE)
-        if not "".join(lines).isprintable():
-            raise ValueError("a line of the head holds what ends a line")
-        head = "\r\n".join([*lines, "", ""]).encode("ascii")
+            given.update(_CLOSE)
+        if not "".join(headers.values()).isprintable():
+            raise ValueError("a value of the head holds what ends a line")
+        head = _serialize_headers(f"{method} {url.raw_path_qs} HTTP/1.1", given)
+        if not head.isascii():
+            raise ValueError("a value of the head is not ASCII")
         return head if body is None else head + body
