@@ -3,6 +3,7 @@
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Final
 
@@ -74,6 +75,7 @@ class Budget:
         self._suppressed[group] += count
 
 
+@lru_cache(maxsize=1024)
 def prefix(address: str) -> str:
     """Name the network of a client address: /24 for IPv4, /64 for IPv6, `unknown` for anything else."""
     try:
