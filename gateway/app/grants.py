@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -34,8 +33,9 @@ FRESH: Final = 0.9
 _log = structlog.get_logger("pkb_gateway")
 
 
-utc_now: Final = partial(datetime.now, UTC)
-"""Tells the time of day in UTC."""
+def utc_now() -> datetime:
+    """Tell the time of day in UTC."""
+    return datetime.now(UTC)
 
 
 def read_keys(path: Path) -> KeySet:
