@@ -4,9 +4,14 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import settings
 
 from gateway.app.loop import new_loop
 from tests.postgres import NoServer, Server, start_server
+
+# How long an example takes says more about what else the machine does than about the code.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")
