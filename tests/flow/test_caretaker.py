@@ -275,6 +275,29 @@ async def test_an_end_that_a_power_cut_took_from_the_store_is_filed_again_as_it_
     assert len(finals(bench, other)) == 1
 
 
+@pytest.mark.parametrize(
+    ("outcome", "status", "code"),
+    [
+        ("accepted", TaskStatus.COMPLETED, None),
+        ("unknown", TaskStatus.FAILED, Code.OUTCOME_UNKNOWN),
+    ],
+)
+async def test_an_end_of_which_pkb_shows_nothing_is_filed_again_as_it_is_on_record(
+    bench: Bench, outcome: str, status: TaskStatus, code: Code | None
+) -> None:
+    await bench.run(once=ONCE)
+    _cut_power(bench)
+    await bench.die()
+    told = bench.paper.written[-1]
+    told |= {"outcome": outcome, "upstream": {**told["upstream"], "version_after": None}}
+
+    other = await successor(bench)
+
+    task = other.shelf.cupboard.filed["t-1"].task
+    assert (task.status, task.outcome, task.code, task.version) == (status, outcome, code, None)
+    assert len(finals(bench, other)) == 1
+
+
 def _cut_power(bench: Bench) -> None:
     """Take the end of a write from the store, as if that had not lasted."""
     cupboard = bench.shelf.cupboard
