@@ -100,14 +100,21 @@ def _nginx(setting: Setting, *, name: str, remembers: bool = False) -> Iterator[
 
 @contextlib.contextmanager
 def _configured(setting: Setting, *, name: str, durable: bool = False) -> Iterator[Running]:
-    installed = tools.fastapi() if name == "fastapi" else tools.fastify()
-    program = installed / "venv/bin/python" if name == "fastapi" else "node"
-    script = installed / ("app.py" if name == "fastapi" else "server.js")
     folder, port = _place(setting, name), free_port()
     config = folder / "told.json"
     config.write_text(json.dumps({**told(setting, folder, port), "durable": durable}), encoding="ascii")
-    with _serving(setting, [program, script], port, folder, config) as running:
+    with _serving(setting, _command(name), port, folder, config) as running:
         yield running
+
+
+def _command(name: str) -> Sequence[str | Path]:
+    match name:
+        case "fastapi":
+            return [tools.fastapi() / "venv/bin/python", tools.fastapi() / "app.py"]
+        case "fastify":
+            return ["node", tools.fastify() / "server.js"]
+        case _:
+            return [sys.executable, tools.PEERS / f"{name}.py"]
 
 
 @contextlib.contextmanager
@@ -115,15 +122,6 @@ def _hello(setting: Setting) -> Iterator[Running]:
     folder, port = _place(setting, "hello"), free_port()
     command = [sys.executable, tools.PEERS / "hello.py", str(port), "uvloop"]
     with _serving(setting, command, port, folder) as running:
-        yield running
-
-
-@contextlib.contextmanager
-def _bare(setting: Setting) -> Iterator[Running]:
-    folder, port = _place(setting, "bare"), free_port()
-    config = folder / "told.json"
-    config.write_text(json.dumps(told(setting, folder, port)), encoding="ascii")
-    with _serving(setting, [sys.executable, tools.PEERS / "bare.py"], port, folder, config) as running:
         yield running
 
 
@@ -159,5 +157,11 @@ DURABLE = Contender(
 FASTAPI = Contender(
     "fastapi", "FastAPI + httpx + PyJWT", functools.partial(_configured, name="fastapi"), SAME, needs=tools.fastapi
 )
-BARE = Contender("bare", "aiohttp and PyJWT alone, waits for fdatasync", _bare, SAME, durable=True)
+BARE = Contender(
+    "bare",
+    "aiohttp and PyJWT alone, waits for fdatasync",
+    functools.partial(_configured, name="bare", durable=True),
+    SAME,
+    durable=True,
+)
 HELLO = Contender("hello", "aiohttp hello", _hello, (Scenario.HELLO,), judged=False)

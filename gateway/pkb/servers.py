@@ -2,15 +2,12 @@
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Final
 
 import aiohttp
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.http_writer import _serialize_headers
 from multidict import CIMultiDict
 from yarl import URL
-
-_CLOSE: Final = {"Connection": "close"}
 
 
 class Way(aiohttp.ClientRequest):
@@ -41,7 +38,7 @@ class Server:
         if body is not None:
             given["Content-Length"] = str(len(body))
         if close:
-            given.update(_CLOSE)
+            given["Connection"] = "close"
         if not "".join(headers.values()).isprintable():
             raise ValueError("a value of the head holds what ends a line")
         head = _serialize_headers(f"{method} {url.raw_path_qs} HTTP/1.1", given)
