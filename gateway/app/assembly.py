@@ -3,11 +3,10 @@
 import asyncio
 import os
 import re
-import secrets
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields
 from operator import attrgetter
@@ -73,13 +72,24 @@ _seen_values = attrgetter(*_SEEN)
 """With the names above what `dataclasses.asdict` makes of it, without its copy of every value."""
 
 
+def _random_digits() -> Iterator[str]:
+    """Give 20 hexadecimal digits at a time: to ask the system for each would hand the interpreter to other threads."""
+    while True:
+        some = os.urandom(4_000).hex()
+        yield from (some[start : start + 20] for start in range(0, len(some), 20))
+
+
+_digits: Final = _random_digits()
+"""Of this process; a worker is a program of its own, so no two of them go on with the same."""
+
+
 def new_id() -> str:
     """Make a fresh UUID of version 7 (RFC 9562, 5.7): the time in milliseconds, then 74 random bits.
 
     What was made one after the other lies side by side in the store, and shares the pages that are written.
     """
     moment = f"{time.time_ns() // 1_000_000:012x}"
-    digits = os.urandom(10).hex()
+    digits = next(_digits)
     variant = "89ab"[int(digits[3], 16) & 3]
     return f"{moment[:8]}-{moment[8:]}-7{digits[:3]}-{variant}{digits[4:7]}-{digits[7:19]}"
 
@@ -206,7 +216,7 @@ def _assemble(
         policy=registry.policy,
         clock=utc_now,
         new_id=new_id,
-        new_control_id=lambda: secrets.token_hex(10),
+        new_control_id=lambda: next(_digits),
     )
 
     async def wait(partner: str) -> int | None:

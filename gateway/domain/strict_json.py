@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import accumulate
 from json.encoder import encode_basestring
 from typing import Never, TypeAlias
 
@@ -15,6 +16,9 @@ _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 # A string swallows everything up to its end, or to the end of the text: a backtracking pattern
 # would take quadratic time on a body of escaped quotation marks.
 _BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
+_ESCAPE = re.compile(r"\\.", re.DOTALL)
+_OPENS = {byte: 1 if byte in b"[{" else -1 for byte in b"[]{}"}
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in _OPENS)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 # Of a text that has been read: whatever stands before a member, then its name, and its value unless that is nested.
 _MEMBER = re.compile(r'[\s{,]*+("(?:[^"\\]++|\\.)*+"\s*+:\s*+("(?:[^"\\]++|\\.)*+"|[^\s,{}\[\]"]++)?+)', re.DOTALL)
@@ -149,7 +153,7 @@ def _decoded(data: bytes) -> str:
 
 
 def _refuse_deep(text: str, depth: int) -> None:
-    if text.count("[") + text.count("{") <= depth:
+    if text.count("[") + text.count("{") <= depth or _deepest(text) <= depth:
         return
     opened = 0
     for found in _BRACKET.finditer(text):
@@ -162,6 +166,16 @@ def _refuse_deep(text: str, depth: int) -> None:
                 opened -= 1
             case _:
                 pass
+
+
+def _deepest(text: str) -> int:
+    """Tell how many brackets are open at once; every other part between quotation marks is a string.
+
+    An escape outside of a string is refused by whoever reads on, before anything behind it counts.
+    """
+    plain = _ESCAPE.sub("", text) if "\\" in text else text
+    brackets = "".join(plain.split('"')[::2]).encode().translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_OPENS.__getitem__, brackets)), default=0)
 
 
 def _unique(members: list[tuple[str, Value]]) -> Object:

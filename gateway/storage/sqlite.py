@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -20,9 +22,13 @@ BUSY: Final = 2.0
 AGAIN: Final = 0.02
 """Seconds between two tries to set up a file that another process is setting up."""
 
+STATEMENTS: Final = 256
+"""Wordings that are remembered."""
+
 sync = os.fdatasync
 
 _SETTINGS: Final = ("journal_mode = WAL", "synchronous = NORMAL", "trusted_schema = OFF", "foreign_keys = ON")
+_PARAMETER: Final = re.compile(r"\$(?=[0-9])")
 _FAULTS: Final = (sqlite3.Error, ValueError, OverflowError)
 """A closed connection answers ValueError; Python's numbers can be larger than SQLite's."""
 
@@ -126,8 +132,7 @@ class _Connection:
             if len(visits) == 1 and not visits[0].parts:
                 # Every statement is a transaction of its own.
                 return [_answer(connection, visits[0])]
-            connection.execute(self._begin)
-            return _answers_together(connection, visits)
+            return _answers_together(connection, visits, self._begin)
         except _FAULTS as error:
             return [_cannot_answer(error) for _ in visits]
         finally:
@@ -154,17 +159,17 @@ class _Connection:
         sync(self._log)
 
 
-def _answers_together(connection: sqlite3.Connection, visits: Sequence[_Visit]) -> Sequence[object]:
-    """Answer all in one transaction. Who fails is undone alone; where the file fails nothing was done for anybody."""
-    answers = list[object]()
-    for visit in visits:
-        if visit.parts and len(visits) > 1:
-            answers.append(_answer_within(connection, visit))
-        else:
-            answers.append(_answer(connection, visit))
-        if not connection.in_transaction:
-            # What others were going to be answered was undone as well.
-            raise sqlite3.OperationalError("the transaction was undone")
+def _answers_together(connection: sqlite3.Connection, visits: Sequence[_Visit], begin: str) -> Sequence[object]:
+    """Answer all in one transaction. Who fails is undone alone; where the file fails nothing was done for anybody.
+
+    Hardly anybody fails, so each is set apart by a savepoint only in a second try, once somebody has.
+    """
+    connection.execute(begin)
+    answers = _each(connection, visits, _answer)
+    if len(visits) > 1 and any(map(_is_half_done, visits, answers)):
+        connection.execute("ROLLBACK")
+        connection.execute(begin)
+        answers = _each(connection, visits, _answer_apart)
     if len(visits) == 1 and isinstance(answers[0], BaseException):
         connection.execute("ROLLBACK")
     else:
@@ -172,7 +177,28 @@ def _answers_together(connection: sqlite3.Connection, visits: Sequence[_Visit]) 
     return answers
 
 
-def _answer_within(connection: sqlite3.Connection, visit: _Visit) -> object:
+def _is_half_done(visit: _Visit, answer: object) -> bool:
+    return visit.parts and isinstance(answer, BaseException)
+
+
+def _each(
+    connection: sqlite3.Connection,
+    visits: Sequence[_Visit],
+    answer: Callable[[sqlite3.Connection, _Visit], object],
+) -> list[object]:
+    answers = list[object]()
+    for visit in visits:
+        answers.append(answer(connection, visit))
+        if not connection.in_transaction:
+            # What others were going to be answered was undone as well.
+            raise sqlite3.OperationalError("the transaction was undone")
+    return answers
+
+
+def _answer_apart(connection: sqlite3.Connection, visit: _Visit) -> object:
+    if not visit.parts:
+        # Of a statement that fails SQLite leaves nothing.
+        return _answer(connection, visit)
     connection.execute("SAVEPOINT visit")
     answer = _answer(connection, visit)
     if connection.in_transaction:
@@ -198,10 +224,7 @@ def _cannot_answer(error: Exception) -> StateUnavailable:
 
 
 class _Session:
-    """Statements, in the thread of their connection; nothing here ever waits for the event loop.
-
-    Numbered parameters are names to Python's driver, so they are bound by name.
-    """
+    """Statements, in the thread of their connection; nothing here ever waits for the event loop."""
 
     __slots__ = ("_connection",)
 
@@ -209,10 +232,10 @@ class _Session:
         self._connection = connection
 
     async def rows(self, sql: str, *values: Value) -> Sequence[Row]:
-        return self._connection.execute(sql, _bound(values)).fetchall()
+        return self._connection.execute(_numbered(sql), values).fetchall()
 
     async def change(self, sql: str, *values: Value) -> int:
-        return self._connection.execute(sql, _bound(values)).rowcount
+        return self._connection.execute(_numbered(sql), values).rowcount
 
 
 def _driven(work: Awaitable[T]) -> T:
@@ -297,8 +320,10 @@ def path_of(url: str) -> Path:
     return path
 
 
-def _bound(values: Sequence[Value]) -> dict[str, Value]:
-    return dict(zip(map(str, range(1, len(values) + 1)), values, strict=True))
+@lru_cache(STATEMENTS)
+def _numbered(sql: str) -> str:
+    """Write `$1` as `?1`: the former is a name to SQLite, and Python's driver binds names from a mapping only."""
+    return _PARAMETER.sub("?", sql)
 
 
 def _prepare(path: Path) -> None:

@@ -1,10 +1,10 @@
 """The request store on a database: the port of the flow, and what else must outlive a process."""
 
 import secrets
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cache
+from itertools import count
 from typing import Any, Final
 
 from gateway.flow.ports import StateUnavailable
@@ -25,18 +25,13 @@ from gateway.storage.opening import open_database
 from gateway.storage.retention import Retention
 from gateway.storage.seen_ids import SeenIds
 from gateway.storage.task_text import COLUMNS, read_filed, write_record, write_task
+from gateway.storage.turns import NotFree, let_go, look_at, plain, take
 
 AT_ONCE: Final = 500
 """Writes that one statement names."""
 
-_UNTAKEN: Final = Turn()
-
 TRIES: Final = 5
 """How often a key is tried that was freed between two looks at it."""
-
-
-class _NotFree(Exception):
-    """One of the names is somebody else's."""
 
 
 @dataclass(slots=True)
@@ -49,6 +44,9 @@ class Store:
     seen: SeenIds
     _endings: dict[str, str] = field(default_factory=dict)
     """Marks of ends of which this node was not told whether they were filed."""
+    _mark: str = field(default_factory=lambda: f"{secrets.token_hex(8)}-")
+    """How the marks of this store begin, and of no other: they are numbered."""
+    _numbers: Iterator[int] = field(default_factory=count)
     _chains: dict[str, str] = field(default_factory=dict)
     """The chains of the intents of this node's own writes."""
 
@@ -105,15 +103,7 @@ class Store:
 
     async def look(self, keys: Sequence[Key]) -> Sequence[Turn]:
         """See the port."""
-        if not keys:
-            return []
-        plain = [_plain(key) for key in keys]
-        found = await self.database.rows(_turns_of(len(keys)), *(part for key in plain for part in key))
-        turns = {
-            (route, name): Turn(epoch, None if filed[0] is None else read_filed(filed))
-            for route, name, epoch, *filed in found
-        }
-        return [turns.get(key, _UNTAKEN) for key in plain]
+        return await look_at(self.database, keys)
 
     async def hold(self, task: Task, turns: Mapping[Key, int], chain: str) -> bool:
         """See the port."""
@@ -131,14 +121,12 @@ class Store:
             )
             if not filed:
                 await self._must_live(session)
-            # In a fixed order: of two writes that want the same two names, none waits for the other in a circle.
-            for key, epoch in sorted((_plain(key), epoch) for key, epoch in turns.items()):
-                await self._take_turn(session, key, epoch, task.id)
+            await take(session, turns, task.id, self.database.now)
 
         try:
             # Until `send`, which lasts, the intent in the audit stream is all that must not be lost.
             await self.database.transact(held, lasting=False)
-        except _NotFree:
+        except NotFree:
             return False
         self._chains[task.id] = chain
         return True
@@ -175,7 +163,7 @@ class Store:
         return await self._end(task, None, None, free_key=False)
 
     async def _end(self, task: Task, record: str | None, chain: str | None, *, free_key: bool) -> bool:
-        mark = self._endings.pop(task.id, None) or secrets.token_hex(8)
+        mark = self._endings.pop(task.id, None) or f"{self._mark}{next(self._numbers)}"
         # Where the outcome follows the intent in its chain, whoever takes over from this node finds it there.
         lasting = self._chains.pop(task.id, None) != chain
         body = write_task(task)
@@ -280,7 +268,7 @@ class Store:
             if not added:
                 await self._must_live(session)
                 return False
-            for route, name in sorted(_plain(key) for key in keys):
+            for route, name in sorted(plain(key) for key in keys):
                 await session.change(
                     f"INSERT INTO turn (route, name, task, epoch, touched) VALUES ($1, $2, $3, 1, {now})"
                     " ON CONFLICT (route, name) DO UPDATE"
@@ -322,27 +310,8 @@ class Store:
         )
         return [read_filed(row) for row in found]
 
-    async def _take_turn(self, session: Session, key: Key, epoch: int, task: str) -> None:
-        """Take a name that is as the caller saw it. Raises _NotFree."""
-        now = self.database.now
-        if epoch:
-            statement = (
-                f"UPDATE turn SET task = $3, epoch = epoch + 1, touched = {now}"
-                " WHERE route = $1 AND name = $2 AND task IS NULL AND epoch = $4"
-            )
-            taken = await session.change(statement, *key, task, epoch)
-        else:
-            statement = (
-                f"INSERT INTO turn (route, name, task, epoch, touched) VALUES ($1, $2, $3, 1, {now})"
-                " ON CONFLICT (route, name) DO NOTHING"
-            )
-            taken = await session.change(statement, *key, task)
-        if not taken:
-            raise _NotFree
-
     async def _let_go(self, session: Session, task: str, *, free_key: bool) -> None:
-        # The names of an appointment are freed by one statement, so that they are as old as each other.
-        await session.change(f"UPDATE turn SET task = NULL, touched = {self.database.now} WHERE task = $1", task)
+        await let_go(session, task, self.database.now)
         if free_key:
             await session.change("DELETE FROM request_key WHERE task = $1", task)
 
@@ -379,20 +348,3 @@ def _claimed(fingerprint: str, task: str, known: str, owner: str, *filed: Any) -
     if known != fingerprint:
         return KeyIsOthers()
     return KeyIsKnown(None if filed[0] is None else read_filed(filed))
-
-
-@cache
-def _turns_of(names: int) -> str:
-    wanted = " OR ".join(f"(turn.route = ${2 * n + 1} AND turn.name = ${2 * n + 2})" for n in range(names))
-    return (
-        f"SELECT turn.route, turn.name, turn.epoch, {COLUMNS} FROM turn LEFT JOIN task ON task.id = turn.task"
-        f" WHERE {wanted}"
-    )
-
-
-def _plain(key: Key) -> Key:
-    """Write a name so that every database takes it: PKB's names may hold what is no text to PostgreSQL."""
-    route, name = key
-    if name.isprintable() and "\\" not in name:
-        return key
-    return route, name.encode("unicode_escape").decode("ascii")

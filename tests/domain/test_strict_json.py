@@ -195,6 +195,39 @@ def test_what_was_closed_before_gives_no_leave_to_go_deeper() -> None:
         read(data, depth=3)
 
 
+def _open_at_once(text: str) -> int:
+    """Count brackets one character after the other, as far as the text could be JSON."""
+    opened = most = 0
+    in_string = escaped = False
+    for character in text:
+        if escaped:
+            escaped = False
+        elif in_string:
+            in_string, escaped = character != '"', character == "\\"
+        elif character == "\\":
+            break
+        elif character == '"':
+            in_string = True
+        else:
+            opened += (character in "[{") - (character in "]}")
+            most = max(most, opened)
+    return most
+
+
+@given(st.text('[]{}"\\a,:', max_size=40), st.integers(1, 6))
+def test_a_text_is_too_deep_exactly_where_counting_its_brackets_says_so(text: str, depth: int) -> None:
+    try:
+        read(text.encode(), depth=depth)
+        reason = ""
+    except MalformedJson as error:
+        reason = error.reason
+    if _open_at_once(text) > depth:
+        assert reason == "nested too deeply"
+    elif "\\" not in text:
+        # What stands behind an escape outside of a string is no JSON, whatever is said of it.
+        assert reason != "nested too deeply"
+
+
 @pytest.mark.parametrize(
     "data",
     [b"[" * 100_000, b'{"a":' * 100_000, b'[{"a":' * 100_000, b'"' + b'\\"[' * 100_000, b'"' + b"\\" * 99_999],
