@@ -38,6 +38,7 @@ class Errands(Generic[E]):
         self._loop = asyncio.get_running_loop()
         self._overdue = overdue
         self._queue: queue.SimpleQueue[E | None] = queue.SimpleQueue()
+        self._handed_in: list[E] = []
         self._taking = threading.Lock()
         self._waiting: deque[E] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -46,7 +47,7 @@ class Errands(Generic[E]):
 
     def __len__(self) -> int:
         """How many the thread has not gathered yet."""
-        return self._queue.qsize()
+        return len(self._handed_in) + self._queue.qsize()
 
     def waiter(self) -> "asyncio.Future[Any]":
         """Make what an errand is awaited by."""
@@ -54,7 +55,9 @@ class Errands(Generic[E]):
 
     def hand_in(self, errand: E, wait: float) -> None:
         """Hand it in; somebody who awaits it does so for `wait` seconds, always the same, before it is overdue."""
-        self._queue.put(errand)
+        if not self._handed_in:
+            self._loop.call_soon(self._send)
+        self._handed_in.append(errand)
         if errand.settled:
             return
         waiting = self._waiting
@@ -100,7 +103,18 @@ class Errands(Generic[E]):
 
     def close(self) -> None:
         """Let the thread gather what is left, and no more."""
+        self._send()
         self._queue.put(None)
+
+    def _send(self) -> None:
+        """Wake the thread once for all that this round of the loop hands in.
+
+        A thread that is awake asks for the interpreter's lock, and each time that the loop gives the lock away for a
+        moment, to send or to write, it has to get it back. So whoever is woken late wakes seldom.
+        """
+        for errand in self._handed_in:
+            self._queue.put(errand)
+        self._handed_in.clear()
 
     def _look(self) -> None:
         now, waiting = self._loop.time(), self._waiting
