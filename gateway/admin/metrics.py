@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from gateway.admin.gauges import Gauges, Readings
-from gateway.admin.tallies import Counts, Series, Spread, Spreads, Tally
+from gateway.admin.tallies import Series, Spread, Tally, Unsettled
 from gateway.flow.watching import Stage
 
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -30,6 +30,8 @@ EVENTS: Final = (
 REASONS: Final = ("in-flight", "turnstile", "per-customer")
 REFRESH: Final = 1.0
 """Seconds between two readings of the gauges that other processes tell of."""
+MOMENT: Final = 0.1
+"""Seconds after which others see what this process counted."""
 SUPERVISOR: Final = "supervisor"
 
 
@@ -41,9 +43,9 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._readings: Readings | None = None
-        self._unsettled: list[Tally | Spread] = []
-        self._answered: dict[tuple[str, int, str], tuple[Counts, Spreads]] = {}
-        self._exchanged: dict[tuple[str, str, str], tuple[Counts, Spreads]] = {}
+        self._unsettled = Unsettled(None if self.folder is None else MOMENT)
+        self._answered: dict[tuple[str, int, str], tuple[Tally, Spread]] = {}
+        self._exchanged: dict[tuple[str, str, str], tuple[Tally, Spread]] = {}
         self._requests = self._counted("requests", "Requests answered", "route", "status", "code")
         self._seconds = self._spread("request_seconds", "Time from the headers of a request to its answer", "route")
         stages = self._spread("stage_seconds", "Time that a stage of a request takes", "stage")
@@ -79,28 +81,20 @@ class Metrics:
     def _histogram(self, name: str, text: str, buckets: Sequence[float] = BUCKETS) -> Histogram:
         return Histogram(f"pkb_gateway_{name}", text, registry=self._registry, buckets=buckets)
 
-    def _counted(self, name: str, text: str, *labels: str) -> Series[Counter, Counts]:
+    def _counted(self, name: str, text: str, *labels: str) -> Series[Counter, Tally]:
         """Make a counter for what happens in every request."""
         return Series(Counter(f"pkb_gateway_{name}", text, labels, registry=self._registry), self._tally)
 
-    def _spread(self, name: str, text: str, *labels: str) -> Series[Histogram, Spreads]:
+    def _spread(self, name: str, text: str, *labels: str) -> Series[Histogram, Spread]:
         """Make a histogram for what happens in every request."""
         metric = Histogram(f"pkb_gateway_{name}", text, labels, registry=self._registry, buckets=BUCKETS)
         return Series(metric, self._spread_of)
 
-    def _tally(self, counter: Counter) -> Counts:
-        if self.folder is not None:
-            return counter
-        tally = Tally(counter)
-        self._unsettled.append(tally)
-        return tally
+    def _tally(self, counter: Counter) -> Tally:
+        return Tally(counter, self._unsettled)
 
-    def _spread_of(self, histogram: Histogram) -> Spreads:
-        if self.folder is not None:
-            return histogram
-        spread = Spread(histogram, BUCKETS)
-        self._unsettled.append(spread)
-        return spread
+    def _spread_of(self, histogram: Histogram) -> Spread:
+        return Spread(histogram, BUCKETS, self._unsettled)
 
     def read(self, gauges: Gauges) -> None:
         """Offer readings, once there is something to read."""
@@ -175,11 +169,14 @@ class Metrics:
         """Count a worker that ended unasked."""
         self._replaced.of().inc()
 
+    def settle(self) -> None:
+        """Tell what was counted: whoever asks another process of those that share sees all of it."""
+        self._unsettled.settle()
+
     def text(self) -> bytes:
         """Write the exposition format."""
         self._refresh()
-        for each in self._unsettled:
-            each.settle()
+        self.settle()
         if self.folder is None:
             return generate_latest(self._registry)
         everybody = CollectorRegistry()

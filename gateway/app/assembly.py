@@ -150,6 +150,8 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
     """
     async with AsyncExitStack() as stack:
         metrics = Metrics()
+        # What is counted at the very end outlives this process too.
+        stack.callback(metrics.settle)
         tracing = await open_tracing(os.environ, stack)
         audit = await open_audit(settings, metrics, stack)
         journal = audit.journal
