@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,7 +48,8 @@ from gateway.partner.callers import Callers, networks
 from gateway.partner.cursors import Cursors
 from gateway.partner.desk import Desk, EdgeLimits
 from gateway.partner.documents import Documents
-from gateway.partner.protocol import HttpEdge, HttpLimits, partner_runner
+from gateway.partner.http_edge import HttpEdge, HttpLimits
+from gateway.partner.protocol import partner_runner
 from gateway.partner.routes import Api, Seen
 from gateway.partner.token_endpoint import TokenEndpoint
 from gateway.pkb.upstreams import Upstreams
@@ -234,6 +235,8 @@ def _assemble(
 
     def observe(seen: Seen) -> None:
         metrics.observe(seen.route, seen.status, seen.code or "", seen.seconds)
+        if tracing is None and seen.code in UNSAID:
+            return
         told: dict[str, object] = dict(zip(_SEEN, _seen_values(seen), strict=True))
         if tracing is not None:
             told["trace_id"] = tracing.tell(
@@ -282,10 +285,13 @@ async def _open_ports(
         return gateway.api.faulted(request_id, peer)
 
     callers = Callers(networks(settings.listen.trusted_proxies))
-    edge = HttpEdge(gateway.api.malformed, on_fault, new_id, HttpLimits(shutdown=SHUTDOWN), callers)
+    served, limits = gateway.api, HttpLimits(shutdown=SHUTDOWN)
+    edge = HttpEdge(served.malformed, on_fault, new_id, limits, callers)
+    if tracing is None:  # a trace is of a request that is handled
+        edge = replace(edge, is_full=served.is_full, turn_away=served.turn_away)
     given = Handover.read(os.environ) or Handover(0, (), ())
     listen, admin = settings.listen, settings.admin
-    api = partner_runner(traced(gateway.api.handle, tracing), edge)
+    api = partner_runner(traced(served.handle, tracing), edge)
     gateway.partner_port = await open_port(api, listen.host, listen.port, given.partner, stack, gateway.certificate)
 
     metrics.read(gauges(gateway))

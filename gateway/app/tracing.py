@@ -10,7 +10,7 @@ from aiohttp import web
 
 from gateway import __version__
 from gateway.flow.watching import Stage, StageObserver
-from gateway.partner.protocol import Handler
+from gateway.partner.http_edge import Handler
 
 if TYPE_CHECKING:
     from gateway.admin.tracing import Tracing

@@ -83,6 +83,27 @@ def examine(message: RawRequestMessage, lines: Lines) -> tuple[Target, Head] | M
     return target if isinstance(target, Malformed) else (target, head)
 
 
+def take_in(
+    message: RawRequestMessage, lines: Lines, caller: str, request_id: str, correlation_id: str | None
+) -> Arrival | Malformed:
+    """Take in what a parser took for a request; `caller` is as in `Arrival.peer`."""
+    proven = examine(message, lines)
+    if isinstance(proven, Malformed):
+        return proven
+    target, head = proven
+    return Arrival(
+        request_id,
+        correlation_id,
+        caller,
+        target,
+        head,
+        awaits_continue=head.expects_continue and message.version == HttpVersion11,
+        # aiohttp's parser in C loses what follows a request with an unknown upgrade in the same segment,
+        # and gives the last trailer of a chunked body to the next request as a header.
+        closing=head.upgrade or message.chunked,
+    )
+
+
 def is_early(request: web.BaseRequest) -> bool:
     """Tell whether an answer goes out while input is still to come, or is no longer to be trusted."""
     assert isinstance(request, PartnerRequest), "partner_runner makes no other"

@@ -5,8 +5,7 @@ a Server header; it sets no deadline on headers; it answers `100 Continue` befor
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, cast
 
 from aiohttp import hdrs, web
@@ -19,57 +18,14 @@ from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError, _Er
 from aiohttp.web_server import Server
 from multidict import CIMultiDict
 
-from gateway.partner.arrival import Arrival, PartnerRequest, connection_peer, examine, is_early, reason_of
-from gateway.partner.callers import NOBODY_BETWEEN, Callers
+from gateway.partner.arrival import Arrival, PartnerRequest, connection_peer, is_early, reason_of, take_in
+from gateway.partner.at_once import ALWAYS
 from gateway.partner.connections import Connections, most_connections
 from gateway.partner.headers import MOST_HEADERS, Lines, correlation_id, request_id, sort_lines
+from gateway.partner.http_edge import Handler, HttpEdge
 from gateway.partner.target import Malformed
 
 MEDIA_TYPE: Final = "application/fhir+json"
-
-OnMalformed = Callable[[str, str, str], bytes]
-"""(reason, request id, peer) → the body of a 400 `malformed-request`; also where the audit record is made."""
-
-OnFault = Callable[[BaseException | None, str, str], bytes]
-"""(error, request id, peer) → the body of a 500 `internal`. The error is for the log, never for the body."""
-
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-"""Answers a request whose target and head are proven; see `arrival`."""
-
-ALWAYS: Final = ((hdrs.CACHE_CONTROL, "no-store"), ("X-Content-Type-Options", "nosniff"))
-"""Headers of every answer, whoever made it."""
-
-
-@dataclass(frozen=True, slots=True)
-class HttpLimits:
-    """Bounds on one connection; times in seconds."""
-
-    headers: float = 5.0
-    """From the first byte of a request, or the opening of the connection, to the end of its headers."""
-    keep_alive: float = 75.0
-    """Of silence between two requests."""
-    write: float = 30.0
-    """Until a client has taken all of an answer."""
-    discard: float = 1.0
-    """After an early answer, so that unread input does not reset the connection before the answer is read."""
-    discard_bytes: int = 1_048_576
-    line: int = 8_190
-    """Bytes in the request target, and in one header."""
-    shutdown: float = 60.0
-    connections: int = 4_096
-    """Open at once in one process; fewer where it may not open twice as many files."""
-
-
-@dataclass(frozen=True, slots=True)
-class HttpEdge:
-    """What the protocol is told from outside."""
-
-    on_malformed: OnMalformed
-    on_fault: OnFault
-    new_id: Callable[[], str]
-    limits: HttpLimits = HttpLimits()
-    callers: Callers = NOBODY_BETWEEN
-
 
 _NO_LINES: Final = Lines()
 
@@ -135,6 +91,7 @@ class PartnerProtocol(RequestHandler):
                 max_msg_queue_size=self._max_msg_queue_size,
             )
         self._edge = edge
+        self._server = server
         self._room = server.room
         self._latest: StreamReader = EMPTY_PAYLOAD
         self._broken = False
@@ -163,6 +120,7 @@ class PartnerProtocol(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stop every clock."""
         self._room.leave(self)
+        self._server.coming.discard(self)
         self._stop_discarding()
         self._headers_came()
         if self._stuck is not None:
@@ -175,27 +133,64 @@ class PartnerProtocol(RequestHandler):
             self._discarded += len(data)
             if self._discarded >= self._edge.limits.discard_bytes:
                 self._stop_discarding()
-            return
-        if self._broken:
-            return
-        in_body, queued = not self._latest.is_eof(), len(self._messages)
-        try:
-            super().data_received(data)
-        except Exception as error:  # noqa: BLE001  # aiohttp's parsers let ValueError and others out on bad bytes
-            self._messages.append((_ErrInfo(400, error, ""), EMPTY_PAYLOAD))
-            if self._waiter is not None and not self._waiter.done():
-                self._waiter.set_result(None)
-        fresh = list(self._messages)[queued:]
+        elif not self._broken:
+            in_body = not self._latest.is_eof()
+            if self._receive(data):
+                self._headers_came()
+            elif data and not in_body:
+                self._await_headers()
+
+    def _receive(self, data: bytes) -> bool:
+        """Give the data to the parser; tells whether a head is complete now."""
+        coming = self._server.coming
+        asleep = self._waiter if self.is_idle() and self._edge.is_full(len(coming)) else None
+        if asleep is not None:
+            self._waiter = None  # aiohttp would wake its task, which costs more than the answer
+        fresh = self._parse(data)
         for message, payload in fresh:
             if isinstance(message, _ErrInfo):
                 self._broken = True
                 self._spoil_body()
             else:
                 self._latest = payload
-        if fresh:
-            self._headers_came()
-        elif data and not in_body:
-            self._await_headers()
+        if asleep is not None:
+            self._waiter = asleep
+            if not fresh or self._turned_away(fresh):
+                return bool(fresh)
+            asleep.set_result(None)
+        if fresh and not self._broken:
+            coming.add(self)
+        return bool(fresh)
+
+    def _parse(self, data: bytes) -> Sequence[tuple[RawRequestMessage | _ErrInfo, StreamReader]]:
+        queued = len(self._messages)
+        try:
+            super().data_received(data)
+        except Exception as error:  # noqa: BLE001  # aiohttp's parsers let ValueError and others out on bad bytes
+            self._messages.append((_ErrInfo(400, error, ""), EMPTY_PAYLOAD))
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(None)
+        return list(self._messages)[queued:]
+
+    def _turned_away(self, fresh: Sequence[tuple[RawRequestMessage | _ErrInfo, StreamReader]]) -> bool:
+        """Answer one whole request for which there is no room; False where it has to be handled after all."""
+        message, payload = fresh[0]
+        plain = len(fresh) == 1 and payload.is_eof() and not self._ended and not self.is_stuck()
+        if not plain or isinstance(message, _ErrInfo) or message.should_close or message.version != HttpVersion11:
+            return False
+        _, ours, theirs, came = self._server.look_at(message, self.peer)
+        if isinstance(came, Malformed) or came.closing or self._parser is None or self.transport is None:
+            return False
+        answer = self._edge.turn_away(came, message.method)
+        if answer is None:
+            return False
+        self._messages.clear()
+        self._parser.message_consumed()
+        self.transport.write(answer.answer(ours, theirs))
+        self._next_keepalive_close_time = self._loop.time() + self.keepalive_timeout
+        self._keepalive = True
+        self._room.used(self)
+        return True
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio allows both; aiohttp declares None
         """A client may shut its sending side and still wait for the answer; asyncio would close on it."""
@@ -326,6 +321,8 @@ class PartnerServer(Server):
         super().__init__(self._admit, request_factory=self._take_in, handler_cancellation=False)
         self._handler = handler
         self._edge = edge
+        self.coming: set[PartnerProtocol] = set()
+        """Connections with a request that has not got to the handler yet."""
         self.room = Connections(most_connections(edge.limits.connections))
 
     def __call__(self) -> RequestHandler:
@@ -341,35 +338,27 @@ class PartnerServer(Server):
         task: "asyncio.Task[None]",
     ) -> web.BaseRequest:
         assert isinstance(protocol, PartnerProtocol)
-        lines = _NO_LINES if message is ERROR else sort_lines(message.raw_headers)
-        proven = examine(message, lines)
-        caller = self._edge.callers.caller(protocol.peer, lines)
-        writer = AnswerWriter(protocol, request_id(lines, self._edge.new_id), correlation_id(lines))
-        if isinstance(proven, Malformed):
-            came: Arrival | Malformed = proven
+        caller, ours, theirs, came = self.look_at(message, protocol.peer)
+        writer = AnswerWriter(protocol, ours, theirs)
+        if isinstance(came, Malformed):
             message = ERROR._replace(method=message.method, version=HttpVersion11)
-        else:
-            target, head = proven
-            came = Arrival(
-                request_id=writer.request_id,
-                correlation_id=writer.correlation_id,
-                peer=caller,
-                target=target,
-                head=head,
-                awaits_continue=head.expects_continue and message.version == HttpVersion11,
-                # aiohttp's parser in C loses what follows a request with an unknown upgrade in the same segment,
-                # and gives the last trailer of a chunked body to the next request as a header.
-                closing=head.upgrade or message.chunked,
-            )
         request = PartnerRequest(message, payload, protocol, writer, task, self._loop)
         request.caller, request.proven = caller, came
         return request
 
+    def look_at(self, message: RawRequestMessage, peer: str) -> tuple[str, str, str | None, Arrival | Malformed]:
+        """Give the caller's address, the ids of request and correlation, and what came."""
+        lines = _NO_LINES if message is ERROR else sort_lines(message.raw_headers)
+        caller = self._edge.callers.caller(peer, lines)
+        ours, theirs = request_id(lines, self._edge.new_id), correlation_id(lines)
+        return caller, ours, theirs, take_in(message, lines, caller, ours, theirs)
+
     async def _admit(self, request: web.BaseRequest) -> web.StreamResponse:
         assert isinstance(request, PartnerRequest)
+        assert isinstance(request.protocol, PartnerProtocol)
+        self.coming.discard(request.protocol)
         if isinstance(request.proven, Arrival):
             return await self._handler(request)
-        assert isinstance(request.protocol, PartnerProtocol)
         return request.protocol.refuse(request, request.proven)
 
 

@@ -15,6 +15,7 @@ from gateway.flow.watching import NOTED, Noted, Stage, StageObserver, unwatched
 from gateway.partner.access_tokens import AccessTokens, Identity, TokenExpired, TokenInvalid, TokenMissing
 from gateway.partner.answers import CODE
 from gateway.partner.arrival import Arrival, arrival, read_body
+from gateway.partner.at_once import Prepared, prepared
 from gateway.partner.desk import Desk, Stop
 from gateway.partner.documents import Documents
 from gateway.partner.headers import accepts_fhir, is_idempotency_key
@@ -67,6 +68,8 @@ class Api:
     draining: bool = False
     in_flight: int = field(default=0)
     turnstile: Turnstile = field(default_factory=Turnstile)
+    _full: dict[bool, Prepared] = field(default_factory=dict)
+    """What is told to those for whom there is no room, and whether it is in the words of OAuth."""
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -146,14 +149,46 @@ class Api:
         """Step 3, in front of everything that costs: no token is looked at, no body is read."""
         if self.draining:
             raise _draining()
-        full = "in-flight" if self.in_flight > self.desk.limits.in_flight else None
-        full = full or (None if await self.turnstile.enter() else "turnstile")
-        if full is not None:
-            self.shed(full)
+        if self.in_flight > self.desk.limits.in_flight:
+            self.shed("in-flight")
+            raise Stop(Code.OVERLOADED)
+        if not await self.turnstile.enter():
+            self.shed("turnstile")
             raise Stop(Code.OVERLOADED)
         if self.draining:  # it began while this one waited
             self.turnstile.leave()
             raise _draining()
+
+    def is_full(self, coming: int) -> bool:
+        """Whether one more, behind so many, would be turned away for want of room, if nothing else is wrong with it."""
+        crammed = self.turnstile.is_full(coming) or self.in_flight + coming >= self.desk.limits.in_flight
+        return crammed and not self.draining
+
+    def turn_away(self, came: Arrival, method: str) -> Prepared | None:
+        """Answer one for whom it is full, as `handle` would; None where it fails at an earlier step."""
+        matched = match(came.target.segments)
+        route = matched.routes.get(method) if matched else None
+        try:
+            self._reach(came, matched, route)
+        except Stop:
+            return None
+        assert matched is not None, "a path was found"
+        assert route is not None, "its method was found"
+        if self.in_flight >= self.desk.limits.in_flight:
+            self.shed("in-flight")
+        else:
+            self.turnstile.turn_away()
+            self.shed("turnstile")
+        self._note(came, matched, route, Code.OVERLOADED)
+        is_token = route.name is Name.TOKEN
+        answer = self._full.get(is_token)
+        if answer is None:
+            told = self._no_token(Stop(Code.OVERLOADED)) if is_token else self._told(Stop(Code.OVERLOADED))
+            answer = self._full[is_token] = prepared(told, told[CODE])
+        customer, operation = self._known(matched.customer), _operation(route)
+        about = (route.name, None, customer, operation, "refuse", answer.status, answer.code, 0.0)
+        self.observe(Seen(*about, came.request_id, came.correlation_id))
+        return answer
 
     def _no_token(self, stop: Stop) -> web.Response:
         """Say in the words of OAuth what everybody else is told in those of FHIR (RFC 6749, 5.2)."""

@@ -1,4 +1,4 @@
-"""Load shedding: requests are let in as fast as the process gets round, and no faster."""
+"""Load shedding: as many requests are let in as keep the process busy, and no more."""
 
 import asyncio
 import math
@@ -10,11 +10,14 @@ from functools import partial
 from typing import Final
 
 FEW: Final = 16
-"""Requests inside that nobody has to be held back for in an overload: about as many as rounds let work at a time."""
+"""Requests inside that nobody has to be held back for in a crowd: about as many as work at a time in a busy process."""
 
 MANY: Final = 64
-"""Requests inside that nobody has to be held back for at any other time. Rounds cost a fifth of a request, and while
-nobody is turned away they only decide who waits inside and who outside."""
+"""Requests inside that nobody has to be held back for at any other time. While nobody is turned away, being held back
+only decides who waits inside and who outside."""
+
+HURRY: Final = 0.1
+"""Seconds after which a queue that stands is a crowd: the newest is let in first. Nobody is turned away for it."""
 
 GRACE: Final = 1.0
 """Seconds for which requests may queue without a pause before any is refused: a burst is no overload."""
@@ -29,9 +32,20 @@ PATIENCE: Final = 0.5
 CALM: Final = 1.0
 """Seconds without a refusal after which the overload is over; a queue that is empty for a moment does not end it."""
 
+AT_ONCE: Final = 8
+"""How many are turned away for each one who leaves. All that a burst has left, told at once, would hold up those
+inside."""
+
 TRIPS: Final = 2
 """How often a round goes to the other thread and back. A request takes some twenty such steps, so ten or so work at
 a time: enough to keep the process busy, few enough that none is late."""
+
+REST: Final = 9.0
+"""Times its own length that a round is followed by none, where it found the process busy: a tenth of the time is
+measured, since rounds cost most where there is most to do."""
+
+LONGEST_REST: Final = 0.1
+"""Seconds; those inside may all come to wait at any moment."""
 
 
 class Rounds:
@@ -53,36 +67,50 @@ class Rounds:
         self._thread.submit(asyncio.get_running_loop().call_soon_threadsafe, then)
 
 
+def _after(seconds: float, call: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(seconds, call)
+
+
 class Turnstile:
-    """Lets a few requests in as they come and further ones one each round of the process; turns away what is too much.
+    """Keeps as many requests inside as keep the process busy, and turns away what is too much.
 
-    A process with too much to do gets round slowly, for whatever reason: many requests, dear ones, a starved machine.
-    One that waits, for PKB or a slow client, gets round at once; so a customer whose PKB hangs counts as no load.
-    One request a round cannot outrun those inside, each of which gets a step further in a round. That bounds how many
-    work at a time, in steps of a request and not in milliseconds, on whatever machine. With fewer than `few` inside
-    it holds by itself. As long as there is no overload, no round is needed with fewer than `many` inside either.
+    How many that is, rounds of the process tell. One with too much to do gets round slowly, for whatever reason: many
+    requests, dear ones, a starved machine. One that waits, for PKB or a slow client, gets round at once; so a customer
+    whose PKB hangs counts as no load. Where nobody left during a round, one more is let in; where more than one did,
+    more of them work at a time than have to, and not all who leave are followed by another. So about one leaves
+    in a round, on whatever machine: that bounds how many work at a time in steps of a request and not in milliseconds.
+    With no more than `few` inside it holds by itself. As long as there is no crowd, `many` may be inside.
 
-    `soon` calls back one round later; `clock` gives seconds. All methods belong to the event loop.
+    `soon` calls back one round later, `later` after some seconds; `clock` gives seconds. All methods belong to the
+    event loop.
     """
 
     def __init__(
         self,
         clock: Callable[[], float] = time.monotonic,
         soon: Callable[[Callable[[], None]], None] | None = None,
+        later: Callable[[float, Callable[[], None]], None] = _after,
         few: int = FEW,
         many: int = MANY,
     ) -> None:
         self._clock = clock
+        self._soon = soon or Rounds()
+        self._later = later
         self._few = few
         self._many = many
         self._inside = 0
-        self._soon = soon or Rounds()
+        self._allowed = 0
+        """How many may be inside by what the rounds have told; fewer than `few` means nothing."""
         self._waiting: deque[tuple[float, asyncio.Future[bool]]] = deque()
         self._standing: float | None = None
         """Since when somebody has been waiting at every moment."""
         self._refused = -math.inf
         """When somebody was last turned away."""
         self._turning = False
+        """Whether a round is under way, or will be."""
+        self._begun = 0.0
+        self._left = 0
+        """Those who left since the round began."""
 
     def __len__(self) -> int:
         """How many wait."""
@@ -91,30 +119,48 @@ class Turnstile:
     @property
     def overloaded(self) -> bool:
         """Whether more came than could be let in, for longer than a burst lasts."""
-        now = self._clock()
-        standing = self._standing is not None and now - self._standing > GRACE
-        return now - self._refused < CALM or (standing and len(self._waiting) > PLACES)
+        return self._stands(GRACE)
+
+    def is_full(self, coming: int = 0) -> bool:
+        """Whether whoever comes now, behind so many others, is turned away.
+
+        While a burst has left more than there are places, newcomers take those of the oldest.
+        """
+        return PLACES - coming <= len(self._waiting) <= PLACES and self.overloaded
+
+    def turn_away(self) -> None:
+        """Take note that somebody was turned away because it is full."""
+        self._refused = self._clock()
 
     async def enter(self) -> bool:
-        """Wait to be let in, and `leave` when answered. False: turned away, because newer requests took the places."""
+        """Wait to be let in, and `leave` when answered. False: turned away."""
         if self._waiting or not self._has_room:
-            if not self._turning:
-                self._turning = True
-                self._soon(self._turn)
-            elif not await self._wait():
+            if self.is_full():
+                self.turn_away()
                 return False
+            return await self._wait()
         self._inside += 1
         return True
 
     def leave(self) -> None:
         """Let the next one in, in the place of one that was let in and is answered."""
         self._inside -= 1
-        if self._waiting and self._has_room:
-            self._let_in()
+        self._left += 1
+        if self._waiting:
+            if self._has_room:
+                self._let_in()
+            self._make_room()
 
     @property
     def _has_room(self) -> bool:
-        return self._inside < self._few or (self._inside < self._many and not self.overloaded)
+        inside = self._inside
+        return inside < self._few or inside < self._allowed or (inside < self._many and not self._stands(HURRY))
+
+    def _stands(self, seconds: float) -> bool:
+        """Whether it is full of people and has not been empty for so long, or somebody was turned away just now."""
+        now = self._clock()
+        standing = self._standing is not None and now - self._standing > seconds
+        return now - self._refused < CALM or (standing and len(self._waiting) > PLACES)
 
     async def _wait(self) -> bool:
         now = self._clock()
@@ -122,29 +168,47 @@ class Turnstile:
         if self._standing is None:
             self._standing = now
         self._waiting.append((now, told))
-        self._make_room(now)
-        return await told
+        if not self._turning:
+            self._turning = True
+            self._turn()
+        try:
+            return await told
+        except asyncio.CancelledError:
+            if told.done() and not told.cancelled() and told.result():  # let in, and gone before it knew
+                self.leave()
+            raise
 
-    def _make_room(self, now: float) -> None:
+    def _make_room(self) -> None:
         """Turn the oldest away: their callers give up soonest, and a queue served in order makes everybody late."""
-        while self.overloaded and (len(self._waiting) > PLACES or now - self._waiting[0][0] > PATIENCE):
+        now, waiting = self._clock(), self._waiting
+        for _ in range(AT_ONCE):
+            if not (waiting and self.overloaded and (len(waiting) > PLACES or now - waiting[0][0] > PATIENCE)):
+                return
             self._refused = now
-            _tell(self._waiting.popleft()[1], let_in=False)
+            _, told = waiting.popleft()
+            if not told.done():
+                told.set_result(False)
 
     def _turn(self) -> None:
+        self._begun, self._left = self._clock(), 0
+        self._soon(self._turned)
+
+    def _turned(self) -> None:
+        self._make_room()
         if not self._waiting:
-            self._turning = False
-            return
-        self._let_in()
-        self._soon(self._turn)
+            self._turning, self._allowed = False, 0
+        elif self._left == 0:
+            self._allowed = self._inside + 1
+            self._let_in()
+            self._turn()
+        else:
+            self._allowed = max(0, self._allowed - self._left + 1)
+            self._later(min(LONGEST_REST, REST * (self._clock() - self._begun)), self._turn)
 
     def _let_in(self) -> None:
-        _, told = self._waiting.pop() if self.overloaded else self._waiting.popleft()
+        _, told = self._waiting.pop() if self._stands(HURRY) else self._waiting.popleft()
         if not self._waiting:
             self._standing = None
-        _tell(told, let_in=True)
-
-
-def _tell(told: asyncio.Future[bool], *, let_in: bool) -> None:
-    if not told.done():  # it is, where the server cancelled the request
-        told.set_result(let_in)
+        if not told.done():  # it is, where the server cancelled the request
+            self._inside += 1
+            told.set_result(True)

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.partner.arrival import Gone, TimedOut, TooLarge, connection_peer
 from gateway.partner.connections import Connections
-from gateway.partner.protocol import HttpLimits
+from gateway.partner.http_edge import HttpLimits
 from gateway.partner.target import Malformed
 from tests.edges.raw_requests import CHUNKED, get, head, post
 from tests.edges.wire_bench import QUICK, WireBench, serving, wire

@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.partner.protocol import HttpLimits
+from gateway.partner.http_edge import HttpLimits
 from gateway.selftest.sending import parse
 from tests.edges.raw_requests import CHUNKED, get, post
 from tests.edges.wire_bench import serving

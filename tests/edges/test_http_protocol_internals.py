@@ -47,7 +47,7 @@ def test_every_method_replaced_is_still_called_with_the_same_arguments() -> None
 
 def test_no_new_attribute_hides_one_of_aiohttps() -> None:
     made = {"_edge", "_latest", "_broken", "_refused", "_ended", "_late", "_stuck", "_discarding", "_discarded"}
-    made |= {"_room", "peer", "is_idle", "is_stuck", "cut_off"}
+    made |= {"_room", "_server", "peer", "is_idle", "is_stuck", "cut_off", "_receive", "_parse", "_turned_away"}
     assert not made & ({*RequestHandler.__slots__, *BaseProtocol.__slots__} | set(dir(RequestHandler)))
 
 
@@ -58,6 +58,7 @@ def test_no_new_attribute_of_a_request_hides_one_of_aiohttps() -> None:
 def test_the_attributes_leaned_on_are_still_there() -> None:
     slots = {*RequestHandler.__slots__, *BaseProtocol.__slots__}
     assert slots >= {"_waiter", "_messages", "_max_msg_queue_size", "_read_bufsize", "_force_close", "_parser", "_loop"}
+    assert slots >= {"_keepalive", "_next_keepalive_close_time"}
     for name in ("_resume_transport_reading", "close", "force_close", "ssl_context"):
         assert hasattr(RequestHandler, name), name
     assert "self._loop =" in inspect.getsource(Server.__init__)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from gateway.partner.connections import Connections, most_connections
-from gateway.partner.protocol import HttpLimits
+from gateway.partner.http_edge import HttpLimits
 from tests.edges.raw_requests import get
 from tests.edges.wire_bench import Wire, serving, wire
 

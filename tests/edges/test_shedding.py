@@ -1,4 +1,4 @@
-"""The turnstile in front of every request: one a round, a few waiting, the newest first once the queue stands."""
+"""The turnstile in front of every request: how many are inside, who waits, who is turned away, and who comes first."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,24 +6,52 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gateway.partner.shedding import CALM, GRACE, PATIENCE, PLACES, Rounds, Turnstile
+from gateway.partner.shedding import (
+    AT_ONCE,
+    CALM,
+    GRACE,
+    HURRY,
+    LONGEST_REST,
+    PATIENCE,
+    PLACES,
+    REST,
+    Rounds,
+    Turnstile,
+)
 
 
 @dataclass
 class Bench:
     """A turnstile whose rounds and seconds pass when a test says so."""
 
-    few: int = 0
-    many: int = 0
-    """Let in without a round while nobody is turned away; never fewer than `few`."""
+    few: int = 1
+    many: int = 1
+    """Inside without a round while there is no crowd; never fewer than `few`."""
     now: float = 100.0
     due: list[Callable[[], None]] = field(default_factory=list)
+    resting: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
+    """Rounds that begin later, and after how many seconds."""
     inside: list[int] = field(default_factory=list)
     away: list[int] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.turnstile = Turnstile(lambda: self.now, self.due.append, self.few, self.many)
+        self.turnstile = Turnstile(lambda: self.now, self.due.append, self._later, self.few, self.many)
+
+    def _later(self, seconds: float, call: Callable[[], None]) -> None:
+        self.resting.append((seconds, call))
+
+    def rested(self) -> list[float]:
+        """Begin the rounds that were to begin later."""
+        resting, self.resting[:] = [*self.resting], []
+        for _, call in resting:
+            call()
+        return [seconds for seconds, _ in resting]
+
+    async def leave(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.turnstile.leave()
+            await asyncio.sleep(0)
 
     async def come(self, *names: int) -> None:
         for name in names:
@@ -44,12 +72,14 @@ class Bench:
 
 
 async def crowded() -> Bench:
-    """A turnstile at which more than may have been waiting for too long, the last ones not for long."""
+    """One inside, and as many waiting as may, none of them for long; one who did was turned away."""
     bench = Bench()
     await bench.come(0, -1)
     bench.now += GRACE + 0.01
-    await bench.come(*range(1, PLACES + 1))
-    assert (bench.away, bench.turnstile.overloaded) == ([-1], True)
+    await bench.come(*range(1, PLACES + 2))
+    await bench.leave()
+    assert (bench.inside, bench.away) == ([0, PLACES + 1], [-1])
+    assert (bench.turnstile.overloaded, len(bench.turnstile)) == (True, PLACES)
     return bench
 
 
@@ -59,23 +89,78 @@ async def test_a_request_to_an_idle_gateway_is_let_in_at_once() -> None:
     assert (bench.inside, len(bench.turnstile)) == ([1], 0)
 
 
-async def test_one_request_is_let_in_each_round_in_the_order_in_which_they_came() -> None:
+async def test_one_more_is_let_in_after_each_round_in_which_nobody_left() -> None:
     bench = Bench()
     await bench.come(1, 2, 3)
     assert bench.inside == [1]
     await bench.round()
     assert bench.inside == [1, 2]
     await bench.round()
+    assert (bench.inside, bench.rested()) == ([1, 2, 3], [])
+
+
+async def test_after_a_round_in_which_somebody_left_there_are_not_more_inside_and_no_round_for_a_while() -> None:
+    bench = Bench()
+    await bench.come(1, 2, 3)
+    await bench.leave()
+    bench.now += 0.002
+    await bench.round()
+    assert (bench.inside, bench.due) == ([1, 2], [])
+    assert bench.rested() == [pytest.approx(REST * 0.002)]
+    await bench.round()
     assert bench.inside == [1, 2, 3]
+
+
+async def test_a_process_that_is_very_late_is_measured_again_soon() -> None:
+    bench = Bench()
+    await bench.come(1, 2, 3)
+    await bench.leave()
+    bench.now += 5
+    await bench.round()
+    assert bench.rested() == [LONGEST_REST]
+
+
+async def test_who_leaves_is_followed_by_another_without_a_round_beyond_a_few_too() -> None:
+    bench = Bench()
+    await bench.come(*range(10))
+    await bench.round(3)
+    assert bench.inside == [0, 1, 2, 3]
+    await bench.leave(2)
+    assert bench.inside == [0, 1, 2, 3, 4, 5]
+
+
+async def test_where_more_than_one_left_in_a_round_fewer_are_inside_after_it() -> None:
+    bench = Bench()
+    await bench.come(*range(20))
+    await bench.round(5)
+    await bench.leave(3)
+    assert len(bench.inside) == 9
+    await bench.round()
+    await bench.leave(2)
+    assert len(bench.inside) == 9, "two who leave are followed by nobody"
+    await bench.leave()
+    assert len(bench.inside) == 10
+
+
+async def test_nobody_is_held_up_for_good_by_those_who_hang() -> None:
+    """Those inside leave quickly, and from one moment to the next not at all."""
+    bench = Bench()
+    await bench.come(*range(10))
+    await bench.leave()
+    await bench.round()
+    bench.rested()
+    await bench.round(8)
+    assert bench.inside == [*range(10)]
 
 
 async def test_after_a_round_without_anybody_waiting_the_next_is_let_in_at_once() -> None:
     bench = Bench()
-    await bench.come(1)
-    await bench.round()
+    await bench.come(1, 2)
+    await bench.round(2)
     assert bench.due == []
-    await bench.come(2)
-    assert bench.inside == [1, 2]
+    await bench.leave(2)
+    await bench.come(3)
+    assert (bench.inside, bench.due) == ([1, 2, 3], [])
 
 
 async def test_a_burst_is_let_in_whole_however_large_it_is() -> None:
@@ -83,29 +168,60 @@ async def test_a_burst_is_let_in_whole_however_large_it_is() -> None:
     await bench.come(*range(400))
     for _ in range(400):
         await bench.round()
-        bench.now += 0.01
+        bench.now += 0.001
     assert (sorted(bench.inside), bench.away) == ([*range(400)], [])
 
 
-async def test_who_waited_longest_gives_way_to_a_newcomer_once_the_queue_stands() -> None:
+async def test_a_newcomer_is_turned_away_once_the_queue_stands_and_all_places_are_taken() -> None:
     bench = await crowded()
     await bench.come(100)
-    assert (bench.away, len(bench.turnstile)) == ([-1, 1], PLACES)
+    assert (bench.away, len(bench.turnstile)) == ([-1, 100], PLACES)
 
 
-async def test_who_waited_too_long_gives_way_in_an_overload_although_there_are_places() -> None:
+async def test_it_is_full_for_those_who_come_behind_as_many_as_there_are_places() -> None:
     bench = await crowded()
-    await bench.round(PLACES - 2)
+    assert bench.turnstile.is_full()
+    await bench.leave()
+    assert not bench.turnstile.is_full()
+    assert bench.turnstile.is_full(1)
+
+
+async def test_without_an_overload_it_is_never_full() -> None:
+    bench = Bench()
+    await bench.come(*range(2 * PLACES))
+    assert not bench.turnstile.is_full(1000)
+
+
+async def test_who_waited_too_long_is_turned_away_in_an_overload_although_there_are_places() -> None:
+    bench = await crowded()
+    await bench.leave(PLACES - 2)
     bench.now += PATIENCE + 0.01
+    assert len(bench.turnstile) == 2
     await bench.come(100)
-    assert (bench.away, len(bench.turnstile)) == ([-1, 1, 2], 1)
+    await bench.leave()
+    assert (bench.away, bench.inside[-1]) == ([-1, 1, 2], 100)
 
 
-async def test_nobody_gives_way_before_the_queue_stood_for_long_enough() -> None:
+async def test_what_a_burst_has_left_is_turned_away_a_few_at_a_time_the_oldest_first_and_newcomers_get_its_places() -> (
+    None
+):
+    bench = Bench()
+    await bench.come(*range(3 * PLACES))
+    bench.now += GRACE + 0.01
+    await bench.come(1000)
+    await bench.leave()
+    assert bench.inside == [0, 1000]
+    assert bench.away == [*range(1, 1 + AT_ONCE)]
+    await bench.leave()
+    assert bench.away == [*range(1, 1 + 2 * AT_ONCE)]
+
+
+async def test_nobody_is_turned_away_before_the_queue_stood_for_long_enough() -> None:
     bench = Bench()
     await bench.come(*range(PLACES + 2))
     bench.now += GRACE
     await bench.come(100)
+    await bench.leave()
     assert (bench.away, bench.turnstile.overloaded) == ([], False)
 
 
@@ -115,133 +231,98 @@ async def test_callers_who_wait_for_their_answers_are_never_turned_away_and_come
     await bench.come(*range(PLACES + 1))
     for number in range(10 * PLACES):
         bench.now += 0.1
-        await bench.round()
+        await bench.leave()
         await bench.come(PLACES + 1 + number)
     assert (bench.inside, bench.away) == ([*range(10 * PLACES + 1)], [])
 
 
-async def test_the_newest_is_let_in_first_once_the_queue_stands() -> None:
-    bench = await crowded()
+async def test_the_newest_of_a_crowd_is_let_in_first_and_nobody_is_turned_away_for_it() -> None:
+    bench = Bench()
+    await bench.come(*range(PLACES + 3))
+    bench.now += HURRY
+    await bench.leave()
+    bench.now += 0.01
     await bench.come(100)
-    await bench.round()
-    assert bench.inside == [0, 100]
+    await bench.leave()
+    assert (bench.inside, bench.away) == ([0, 1, 100], [])
 
 
-async def test_an_empty_queue_ends_the_overload() -> None:
+async def test_a_calm_without_refusals_ends_the_overload() -> None:
     bench = await crowded()
-    bench.now += CALM
-    await bench.round(PLACES)
-    assert (len(bench.turnstile), bench.turnstile.overloaded, bench.away) == (0, False, [-1])
+    await bench.leave(PLACES)
+    bench.now += CALM - 0.01
+    assert bench.turnstile.overloaded
+    bench.now += 0.02
+    assert not bench.turnstile.overloaded
     await bench.come(*range(200, 200 + PLACES + 2))
+    await bench.leave()
     assert bench.away == [-1]
-
-
-async def test_after_a_refusal_the_overload_lasts_for_a_while_although_the_queue_was_empty() -> None:
-    bench = await crowded()
-    await bench.come(100)
-    await bench.round(PLACES + 1)
-    assert (bench.away, len(bench.turnstile), bench.turnstile.overloaded) == ([-1, 1], 0, True)
-    bench.now += CALM - 0.02
-    await bench.come(*range(200, 200 + PLACES + 2))
-    assert bench.away == [-1, 1, 201]
-    await bench.round(PLACES + 2)
-    bench.now += CALM
-    await bench.come(*range(300, 300 + PLACES + 2))
-    assert (bench.away, bench.turnstile.overloaded) == ([-1, 1, 201], False)
 
 
 async def test_the_queue_that_was_empty_for_a_moment_counts_as_new() -> None:
     bench = Bench()
     await bench.come(0, 1)
     bench.now += GRACE / 2
-    await bench.round()
-    await bench.come(2)
-    bench.now += GRACE
+    await bench.leave()
+    await bench.come(*range(100, 100 + 2 * PLACES))
+    bench.now += GRACE - 0.01
     assert not bench.turnstile.overloaded
+    bench.now += 0.02
+    assert bench.turnstile.overloaded
 
 
 @pytest.mark.parametrize("gone", [pytest.param(1, id="let in"), pytest.param(0, id="turned away")])
 async def test_one_whose_request_was_cancelled_holds_nobody_up(gone: int) -> None:
     bench = await crowded()
-    await bench.come(100)
     bench.tasks[-1 if gone else 2].cancel()
     await asyncio.sleep(0)
-    await bench.come(101)
-    await bench.round(PLACES + 1)
-    assert len(bench.turnstile) == 0
+    await bench.leave(2 * PLACES)
+    bench.now += PATIENCE + 0.01
     await bench.round(2)
+    assert len(bench.turnstile) == 0
     await bench.come(102)
     assert bench.inside[-1] == 102
 
 
-async def test_under_lasting_overload_the_queue_stays_short_and_work_goes_on_every_round() -> None:
+async def test_one_who_was_let_in_and_cancelled_before_it_knew_gives_the_place_back() -> None:
+    bench = Bench()
+    await bench.come(1, 2, 3)
+    bench.turnstile.leave()
+    bench.tasks[1].cancel()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert bench.inside == [1, 3]
+
+
+async def test_under_lasting_overload_the_queue_stays_short_and_work_goes_on() -> None:
     bench = await crowded()
     for number in range(300):
         await bench.come(1000 + 3 * number, 1001 + 3 * number, 1002 + 3 * number)
-        await bench.round()
+        await bench.leave()
         bench.now += 0.005
         assert len(bench.turnstile) <= PLACES
-    assert len(bench.inside) == 301
-    assert len(bench.away) == 300 * 3 + PLACES + 1 - 300 - len(bench.turnstile)
+    assert len(bench.inside) == 302
+    came = PLACES + 3 + 3 * 300
+    assert len(bench.away) == came - 302 - len(bench.turnstile)
 
 
-async def test_a_few_are_let_in_at_once_and_start_no_round() -> None:
-    bench = Bench(few=3)
-    await bench.come(1, 2, 3)
-    assert (bench.inside, bench.due) == ([1, 2, 3], [])
-
-
-async def test_beyond_a_few_one_is_let_in_each_round() -> None:
-    bench = Bench(few=2)
-    await bench.come(1, 2, 3, 4, 5)
-    assert bench.inside == [1, 2, 3]
-    await bench.round()
-    assert bench.inside == [1, 2, 3, 4]
-    await bench.round()
-    assert bench.inside == [1, 2, 3, 4, 5]
-
-
-async def test_who_leaves_a_few_behind_makes_room_without_a_round() -> None:
-    bench = Bench(few=2)
-    await bench.come(1, 2, 3, 4, 5)
-    bench.turnstile.leave()
-    await bench.come()
-    assert bench.inside == [1, 2, 3]
-    bench.turnstile.leave()
-    await bench.come()
-    assert bench.inside == [1, 2, 3, 4]
-
-
-async def test_nobody_overtakes_those_who_wait() -> None:
-    bench = Bench(few=1)
-    await bench.come(1, 2, 3, 4)
-    bench.turnstile.leave()
-    bench.turnstile.leave()
-    await bench.come(5)
-    await bench.round(2)
-    assert bench.inside == [1, 2, 3, 4, 5]
-
-
-async def test_a_few_come_in_without_a_round_again_once_all_have_left() -> None:
-    bench = Bench(few=1)
-    await bench.come(1, 2, 3)
-    await bench.round(2)
-    for _ in range(3):
-        bench.turnstile.leave()
-    await bench.come(4)
-    assert (bench.inside, bench.due) == ([1, 2, 3, 4], [])
-
-
-async def test_many_are_let_in_at_once_while_there_is_no_overload_and_start_no_round() -> None:
+async def test_many_are_let_in_at_once_while_there_is_no_crowd_and_start_no_round() -> None:
     bench = Bench(few=1, many=4)
     await bench.come(1, 2, 3, 4)
     assert (bench.inside, bench.due) == ([1, 2, 3, 4], [])
     await bench.come(5, 6)
-    assert (bench.inside, len(bench.due)) == ([1, 2, 3, 4, 5], 1)
-    bench.turnstile.leave()
-    bench.turnstile.leave()
-    await bench.come()
+    assert (bench.inside, len(bench.due)) == ([1, 2, 3, 4], 1)
+    await bench.leave(2)
     assert bench.inside == [1, 2, 3, 4, 5, 6]
+
+
+async def test_nobody_overtakes_those_who_wait() -> None:
+    bench = Bench(few=2, many=2)
+    await bench.come(1, 2, 3, 4)
+    bench.turnstile.leave()
+    await bench.come(5)
+    await bench.leave(2)
+    assert bench.inside == [1, 2, 3, 4, 5]
 
 
 async def test_callers_who_wait_for_their_answers_start_no_round_however_many_answers_they_get() -> None:
@@ -253,34 +334,30 @@ async def test_callers_who_wait_for_their_answers_start_no_round_however_many_an
     assert (bench.inside, bench.due) == ([*range(108)], [])
 
 
-async def test_in_an_overload_only_a_few_are_let_in_without_a_round() -> None:
+async def test_in_a_crowd_only_a_few_are_inside_without_a_round() -> None:
     bench = Bench(few=1, many=3)
     await bench.come(*range(5 + PLACES))
-    bench.now += GRACE + 0.01
-    assert (bench.inside, bench.turnstile.overloaded) == ([0, 1, 2, 3], True)
-    for _ in range(3):
-        bench.turnstile.leave()
-    await bench.come()
-    assert bench.inside == [0, 1, 2, 3], "one is still inside, and that is a few"
-    bench.turnstile.leave()
-    await bench.come()
-    assert len(bench.inside) == 5
+    bench.now += HURRY + 0.01
+    assert bench.inside == [0, 1, 2]
+    await bench.leave(2)
+    assert bench.inside == [0, 1, 2], "one is still inside, and that is a few"
+    await bench.leave()
+    assert len(bench.inside) == 4
 
 
 async def test_once_the_overload_is_over_many_are_let_in_without_a_round_again() -> None:
     bench = Bench(few=1, many=3)
-    await bench.come(*range(5 + PLACES))
+    await bench.come(*range(5 + 2 * PLACES))
     bench.now += GRACE + 0.01
-    await bench.come(100)
-    await bench.round(2 * PLACES)
-    let_in = len(bench.inside)
-    for _ in range(let_in):
-        bench.turnstile.leave()
+    await bench.leave(3)
     assert bench.away, "who had waited for too long"
-    assert (bench.due, bench.turnstile.overloaded) == ([], True)
+    await bench.leave(3 * PLACES)
     bench.now += CALM
+    await bench.round()
+    bench.rested()
+    let_in = len(bench.inside)
     await bench.come(200, 201, 202)
-    assert (bench.inside[let_in:], bench.due) == ([200, 201, 202], [])
+    assert bench.inside[let_in:] == [200, 201, 202]
 
 
 async def test_a_round_comes_back_to_the_loop_by_way_of_another_thread() -> None:

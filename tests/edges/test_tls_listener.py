@@ -17,7 +17,8 @@ from gateway.app.certificate import Certificate, open_certificate
 from gateway.configuration.secret import Reading, Secret, read_secret
 from gateway.configuration.settings import TlsSettings
 from gateway.partner import tls
-from gateway.partner.protocol import HttpEdge, HttpLimits, partner_runner
+from gateway.partner.http_edge import HttpEdge, HttpLimits
+from gateway.partner.protocol import partner_runner
 from gateway.partner.tls import Identity, TlsProblem, context, replace, secure_site
 from tests.edges.raw_network import DAY, Authority, authority
 from tests.edges.raw_requests import get

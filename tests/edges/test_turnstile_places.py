@@ -10,7 +10,8 @@ from aiohttp import web
 from gateway.domain.grant import Policy
 from gateway.partner.desk import Desk, EdgeLimits
 from gateway.partner.documents import Documents
-from gateway.partner.protocol import HttpEdge, partner_runner
+from gateway.partner.http_edge import HttpEdge
+from gateway.partner.protocol import partner_runner
 from gateway.partner.routes import Api, Seen
 from gateway.partner.shedding import Turnstile
 from tests.edges.raw_requests import get

@@ -11,7 +11,8 @@ from aiohttp import web
 
 from gateway.partner.arrival import Gone, TimedOut, TooLarge, arrival, read_body
 from gateway.partner.callers import NOBODY_BETWEEN, Callers
-from gateway.partner.protocol import HttpEdge, HttpLimits, partner_runner
+from gateway.partner.http_edge import HttpEdge, HttpLimits
+from gateway.partner.protocol import partner_runner
 from gateway.partner.target import Malformed
 
 BODY_LIMIT = 1_000

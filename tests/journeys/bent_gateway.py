@@ -16,7 +16,7 @@ from typing import Any
 
 from gateway.app import assembly, grants
 from gateway.cli.main import main
-from gateway.partner.protocol import HttpLimits
+from gateway.partner.http_edge import HttpLimits
 from gateway.pkb import http, names
 
 WORLD = Path(os.environ["BENT"])
