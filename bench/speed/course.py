@@ -34,7 +34,7 @@ CONTENDERS: dict[str, Contender] = {
         peers.HELLO,
     )
 }
-COMPARED = ("gateway", "njs", "njs-cache", "fastify-durable", "fastapi")
+COMPARED = ("gateway", "njs", "njs-cache", "fastify-durable", "fastapi", "bare")
 """Whose latency is measured."""
 RATES = (10.0, 100.0, 1000.0)
 SPARE = 1.2
