@@ -155,8 +155,8 @@ class Store(Protocol):
         """
         ...
 
-    async def owing(self) -> Sequence[Filed]:
-        """Give the ended writes whose last record is not known to be on its chain."""
+    async def owing(self, but: Collection[str] = ()) -> Sequence[Filed]:
+        """Give the ended writes whose last record is not known to be on its chain, `but` for what these chains owe."""
         ...
 
     async def inherit(self, task: str, owed: str, chain: str) -> bool:

@@ -282,9 +282,10 @@ class Store:
 
         return await self.database.transact(restored)
 
-    async def owing(self) -> Sequence[Filed]:
+    async def owing(self, but: Collection[str] = ()) -> Sequence[Filed]:
         """See the port."""
-        return await self._filed("task.owed IS NOT NULL")
+        left_out = f" AND task.owed NOT IN ({listed(1, len(but))})" if but else ""
+        return await self._filed(f"task.owed IS NOT NULL{left_out}", *but)
 
     async def inherit(self, task: str, owed: str, chain: str) -> bool:
         """See the port."""

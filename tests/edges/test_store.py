@@ -252,6 +252,13 @@ async def test_the_record_of_an_end_is_owed_until_it_is_known_to_be_there(store:
     assert (done.phase, done.owed, done.record) == (Phase.ENDED, None, None)
 
 
+async def test_what_some_chains_owe_is_left_out_if_asked_to(store: Store, other: Store) -> None:
+    for number in range(1, 4):
+        await store.end(await sent(store, f"t-{number}"), RECORD, f"chain-{number}")
+    assert [filed.owed for filed in await other.owing(["chain-1", "chain-3", "unknown"])] == ["chain-2"]
+    assert len(await other.owing([])) == 3
+
+
 async def test_more_records_than_one_statement_names_are_told_of_at_once(store: Store) -> None:
     await store.end(await sent(store), RECORD, "chain-1")
     await store.recorded(["t-1", *(f"u-{number}" for number in range(1200))])

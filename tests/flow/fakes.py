@@ -132,8 +132,11 @@ class Folder:
 
     papers: dict[str, Paper] = field(default_factory=dict)
     dead: set[str] = field(default_factory=set)
+    looks: list[str] = field(default_factory=list)
+    """The chains that were looked at to see whether their writer lives."""
 
     def is_dead(self, chain: str) -> bool:
+        self.looks.append(chain)
         return chain in self.dead
 
     async def told(self, chain: str, task: str) -> Told | None:

@@ -179,9 +179,9 @@ class Shelf:
         self._file(filed, [key for key in keys if self._turn(key).holder is None])
         return True
 
-    async def owing(self) -> Sequence[Filed]:
+    async def owing(self, but: Collection[str] = ()) -> Sequence[Filed]:
         await self._asked("owing")
-        return [filed for filed in self.cupboard.filed.values() if filed.owed is not None]
+        return [filed for filed in self.cupboard.filed.values() if filed.owed not in {None, *but}]
 
     async def inherit(self, task: str, owed: str, chain: str) -> bool:
         await self._asked("inherit")

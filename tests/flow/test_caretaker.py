@@ -162,6 +162,20 @@ async def test_what_a_living_process_owes_is_its_own_business(bench: Bench) -> N
     assert finals(bench, other) == [("applied", True)]
 
 
+async def test_of_a_living_process_a_round_looks_at_its_lock_once_whatever_it_owes(bench: Bench) -> None:
+    await bench.run()
+    filed = bench.shelf.cupboard.filed
+    for name in ("t-2", "t-3"):
+        filed[name] = replace(filed["t-1"], task=replace(filed["t-1"].task, id=name))
+    assert [each.owed for each in filed.values()] == ["chain-1"] * 3
+    other = await successor(bench)
+    bench.folder.looks.clear()
+
+    await other.caretaker._round()
+
+    assert bench.folder.looks == ["chain-1"]
+
+
 async def test_of_two_successors_one_sees_to_it(bench: Bench) -> None:
     await killed_at(bench, "end", after=True)
     second, third = bench.beside("chain-2"), bench.beside("chain-3")
