@@ -7,7 +7,7 @@ from gateway.storage.sqlite import SCHEME, SqliteDatabase
 
 async def open_database(url: str) -> Database:
     """Open it and bring its schema up to date. Raises StateUnavailable, and ValueError for an address of no use."""
-    database = await _connected(url)
+    database = await connected(url)
     try:
         await bring_up(database)
     except BaseException:
@@ -16,7 +16,8 @@ async def open_database(url: str) -> Database:
     return database
 
 
-async def _connected(url: str) -> Database:
+async def connected(url: str) -> Database:
+    """Open it as it is. Raises as above."""
     if url.startswith(SCHEME):
         return await SqliteDatabase.open(url)
     # What only PostgreSQL needs is not loaded for a file.

@@ -7,7 +7,7 @@ from typing import Final
 from gateway.flow.ports import StateUnavailable
 from gateway.storage.database import Asked, Database, Session
 
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 """The migration that this release ends with."""
 
 NUMBERED: Final = 3

@@ -4,7 +4,8 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,12 @@ from alembic.script import ScriptDirectory
 from gateway.flow.ports import StateUnavailable
 from gateway.flow.store import Phase, Turn
 from gateway.storage import schema
-from gateway.storage.opening import open_database
-from gateway.storage.store import open_store, visit_store
+from gateway.storage.database import Session
+from gateway.storage.nodes import Nodes
+from gateway.storage.opening import connected, open_database
+from gateway.storage.retention import Retention
+from gateway.storage.seen_ids import SeenIds
+from gateway.storage.store import Store, open_store, visit_store
 from tests.edges.former_files import UPDATED, body, write_former
 from tests.edges.store_bench import KEEP, NOW, RECORD, a_task
 from tests.postgres import Server
@@ -45,7 +50,7 @@ def test_the_last_step_is_the_one_that_this_release_looks_for() -> None:
     config.set_main_option("script_location", str(Path(schema.__file__).with_name("migrations")))
     steps = ScriptDirectory.from_config(config)
     assert steps.get_heads() == [schema.HEAD]
-    assert [step.revision for step in steps.walk_revisions()][::-1] == ["0001", "0002", "0003", "0004"]
+    assert [step.revision for step in steps.walk_revisions()][::-1] == ["0001", "0002", "0003", "0004", "0005"]
 
 
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
@@ -137,6 +142,43 @@ async def test_a_file_of_any_step_is_brought_up_to_date(file: Path, steps: int) 
     store = await open_store(f"sqlite:///{file}", "chain-1", KEEP)
     assert not await store.remember_jti("swiftbook", "j", UPDATED, NOW)
     assert await store.hold(a_task(), {NAMES[0]: 0}, "chain-1")
+    await store.close()
+
+
+async def test_a_store_of_the_step_before_keeps_its_writes_and_their_turns(url: str) -> None:
+    async with _store_before(url) as former:
+        tasks = [a_task(f"t-{number}") for number in range(4)]
+        for number, task in enumerate(tasks):
+            assert await former.hold(task, {("r", f"a-{number}"): 0}, "chain-1")
+        for task in tasks[1:]:
+            assert await former.send(task)
+        await former.open(tasks[2])
+        assert await former.end(tasks[3], RECORD, "chain-1")
+        before = await former.all_writes()
+    assert [filed.phase for filed in before] == [Phase.HELD, Phase.SENT, Phase.OPEN, Phase.ENDED]
+
+    store = await open_store(url, "chain-2", KEEP)
+    assert await store.all_writes() == before
+    turns = await store.look([("r", f"a-{number}") for number in range(4)])
+    assert [turn.holder and turn.holder.task.id for turn in turns] == ["t-0", "t-1", "t-2", None]
+    assert [filed.task.id for filed in await store.owing()] == ["t-3"]
+    await store.close()
+
+
+@asynccontextmanager
+async def _store_before(url: str) -> AsyncIterator[Store]:
+    """Make a store at the step before the last one; a release finds its rows in the same columns."""
+    database = await connected(url)
+    whole = schema.written(None, database.name)
+    last = next(number for number, step in enumerate(whole) if "version_num='0004'" in step)
+
+    async def plan(_: Session) -> Sequence[str]:
+        return whole[: last + 1]
+
+    await database.migrate(plan)
+    store = Store(database, Nodes(database, "chain-1"), Retention(database, KEEP), SeenIds(database))
+    await store.nodes.register()
+    yield store
     await store.close()
 
 

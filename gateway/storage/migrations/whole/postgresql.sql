@@ -115,3 +115,9 @@ CREATE TABLE bucket (
 DROP TABLE former_task;
 
 UPDATE alembic_version SET version_num='0004' WHERE alembic_version.version_num = '0003';
+
+DROP INDEX turn_task;
+
+CREATE INDEX turn_task ON turn (task) WHERE task IS NOT NULL;
+
+UPDATE alembic_version SET version_num='0005' WHERE alembic_version.version_num = '0004';

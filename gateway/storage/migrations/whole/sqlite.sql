@@ -137,3 +137,42 @@ INSERT INTO node (name, chain, expires, lapsed) SELECT '', '', 0, 1 WHERE EXISTS
 DROP TABLE former_task;
 
 UPDATE alembic_version SET version_num='0004' WHERE alembic_version.version_num = '0003';
+
+DROP INDEX turn_task;
+
+CREATE INDEX turn_task ON turn (task) WHERE task IS NOT NULL;
+
+DROP INDEX task_going;
+
+DROP INDEX task_owed;
+
+DROP INDEX task_ended;
+
+ALTER TABLE task RENAME TO former_task;
+
+CREATE TABLE task (
+    id TEXT NOT NULL, 
+    phase TEXT NOT NULL, 
+    node TEXT NOT NULL, 
+    chain TEXT NOT NULL, 
+    touched REAL NOT NULL, 
+    body TEXT NOT NULL, 
+    owed TEXT, 
+    record TEXT, 
+    ended_by TEXT, 
+    CONSTRAINT task_key PRIMARY KEY (id), 
+    CONSTRAINT task_phase CHECK (phase IN ('held', 'sent', 'open', 'ended'))
+)
+ STRICT;
+
+INSERT INTO task (id, phase, node, chain, touched, body, owed, record, ended_by) SELECT id, phase, node, chain, touched, body, owed, record, ended_by FROM former_task ORDER BY touched, id;
+
+DROP TABLE former_task;
+
+CREATE INDEX task_going ON task (node) WHERE phase <> 'ended';
+
+CREATE INDEX task_owed ON task (touched) WHERE owed IS NOT NULL;
+
+CREATE INDEX task_ended ON task (touched) WHERE phase = 'ended';
+
+UPDATE alembic_version SET version_num='0005' WHERE alembic_version.version_num = '0004';
