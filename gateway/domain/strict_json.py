@@ -153,7 +153,7 @@ def _decoded(data: bytes) -> str:
 
 
 def _refuse_deep(text: str, depth: int) -> None:
-    if text.count("[") + text.count("{") <= depth or _deepest(text) <= depth:
+    if text.count("[") + text.count("{") <= depth or not _is_deep(text, depth):
         return
     opened = 0
     for found in _BRACKET.finditer(text):
@@ -168,14 +168,14 @@ def _refuse_deep(text: str, depth: int) -> None:
                 pass
 
 
-def _deepest(text: str) -> int:
-    """Tell how many brackets are open at once; every other part between quotation marks is a string.
+def _is_deep(text: str, depth: int) -> bool:
+    """Tell whether more brackets are ever open at once; every other part between quotation marks is a string.
 
     An escape outside of a string is refused by whoever reads on, before anything behind it counts.
     """
     plain = _ESCAPE.sub("", text) if "\\" in text else text
     brackets = "".join(plain.split('"')[::2]).encode().translate(None, _NO_BRACKETS)
-    return max(accumulate(map(_OPENS.__getitem__, brackets)), default=0)
+    return any(map(depth.__lt__, accumulate(map(_OPENS.__getitem__, brackets))))
 
 
 def _unique(members: list[tuple[str, Value]]) -> Object:
