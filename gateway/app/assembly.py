@@ -8,8 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, fields, replace
-from operator import attrgetter
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -66,11 +65,6 @@ UNSAID: Final = frozenset({Code.OVERLOADED, Code.MALFORMED_REQUEST, Code.INTERNA
 """Answers without a line of their own: two of which there may be floods, and one of which a `fault` tells."""
 
 _log = structlog.get_logger("pkb_gateway")
-
-
-_SEEN: Final = tuple(each.name for each in fields(Seen))
-_seen_values = attrgetter(*_SEEN)
-"""With the names above what `dataclasses.asdict` makes of it, without its copy of every value."""
 
 
 def _random_digits() -> Iterator[str]:
@@ -237,7 +231,7 @@ def _assemble(
         metrics.observe(seen.route, seen.status, seen.code or "", seen.seconds)
         if tracing is None and seen.code in UNSAID:
             return
-        told: dict[str, object] = dict(zip(_SEEN, _seen_values(seen), strict=True))
+        told: dict[str, object] = seen._asdict()
         if tracing is not None:
             told["trace_id"] = tracing.tell(
                 seen.route,

@@ -59,7 +59,8 @@ class Upstream:
 
 def moment(at: datetime) -> str:
     """Write a time as the audit stream does: UTC, microseconds."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return utc.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def read_moment(text: str) -> datetime:

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.domain.codes import Code
 from gateway.domain.grant import Customer, Policy
@@ -18,8 +19,7 @@ class TokenFacts:
     kid: str
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """Who asks, for whom, under which names the request travels, and until when it may take.
 
     `received` and `deadline` are times of the running event loop, in seconds.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from gateway.partner.jwt_checks import (
     Fault,
@@ -70,8 +70,7 @@ class Scopes:
         return " ".join(self.known)
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Who calls, proven by a token. `expires` is in seconds since the epoch."""
 
     partner: str

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from functools import lru_cache
 from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.partner.target import Malformed
 
@@ -68,8 +68,7 @@ class Lines:
     known: Known = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The headers the gateway looks at; every other one is ignored and forwarded nowhere."""
 
     host: str
@@ -124,22 +123,34 @@ def read_head(lines: Lines) -> Head | Malformed:
     if lines.size > MOST_BYTES:
         return Malformed(f"The headers together are longer than {MOST_BYTES} bytes.")
     known = lines.known
+    # Where all lines together are one of each and plain, none has to be looked at by itself. A tab is not printable.
+    texts = [text for values in known.values() for text in values]
+    together = "".join(texts)
+    if len(texts) > len(known) or not (together.isascii() and together.isprintable()):
+        odd = _odd_line(known)
+        if odd is not None:
+            return odd
+    first = {name: values[0] for name, values in known.items()}
+    return _check_framing(first) or _check_host(first) or _check_expect(first) or _gather(known, first)
+
+
+def _odd_line(known: Known) -> Malformed | None:
     for name in SINGLE:
         if name in known and len(known[name]) > 1:
             return Malformed(f"The request has two {name} headers; send one.")
     for name in PLAIN:
         if name in known and not all(map(_PLAIN.fullmatch, known[name])):
             return Malformed(f"The {name} header has a character that is not printable ASCII.")
-    return _check_framing(known) or _check_host(known) or _check_expect(known) or _gather(known)
+    return None
 
 
-def _text(known: Known, name: str) -> str | None:
-    return known[name][0] if name in known else None
+First = Mapping[str, str]
+"""The first line of each header; of those that decide something there is no second."""
 
 
-def _check_framing(known: Known) -> Malformed | None:
+def _check_framing(first: First) -> Malformed | None:
     """One way to tell where the body ends (RFC 9112, 6.3), so that no second request hides in the first."""
-    length, coding = _text(known, "Content-Length"), _text(known, "Transfer-Encoding")
+    length, coding = first.get("Content-Length"), first.get("Transfer-Encoding")
     if length is not None and coding is not None:
         return Malformed("The request has Content-Length beside Transfer-Encoding; send one of them.")
     if length is not None and not _LENGTH.fullmatch(length):
@@ -149,31 +160,31 @@ def _check_framing(known: Known) -> Malformed | None:
     return None
 
 
-def _check_host(known: Known) -> Malformed | None:
-    return None if _text(known, "Host") else Malformed("The Host header is missing or empty.")
+def _check_host(first: First) -> Malformed | None:
+    return None if first.get("Host") else Malformed("The Host header is missing or empty.")
 
 
-def _check_expect(known: Known) -> Malformed | None:
-    expected = _text(known, "Expect")
+def _check_expect(first: First) -> Malformed | None:
+    expected = first.get("Expect")
     if expected is None or expected.lower() == "100-continue":
         return None
     return Malformed("The only expectation accepted is 100-continue.")
 
 
-def _gather(known: Known) -> Head:
-    length = _text(known, "Content-Length")
+def _gather(known: Known, first: First) -> Head:
+    length = first.get("Content-Length")
     return Head(
-        host=_text(known, "Host") or "",
-        authorization=_text(known, "Authorization"),
-        content_type=_text(known, "Content-Type"),
-        if_match=_text(known, "If-Match"),
-        idempotency_key=_text(known, "Idempotency-Key"),
-        accept=tuple(known.get("Accept", ())),
-        prefer=tuple(known.get("Prefer", ())),
-        encoded=(_text(known, "Content-Encoding") or "identity").lower() != "identity",
+        first["Host"],
+        first.get("Authorization"),
+        first.get("Content-Type"),
+        first.get("If-Match"),
+        first.get("Idempotency-Key"),
+        tuple(known.get("Accept", ())),
+        tuple(known.get("Prefer", ())),
+        encoded=(first.get("Content-Encoding") or "identity").lower() != "identity",
         content_length=None if length is None else int(length),
-        expects_continue="Expect" in known,
-        upgrade="Upgrade" in known,
+        expects_continue="Expect" in first,
+        upgrade="Upgrade" in first,
     )
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from aiohttp import web
 
@@ -35,8 +36,7 @@ from gateway.partner.token_endpoint import (
 from gateway.partner.visit import Visit
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """One answered request, for log and metrics."""
 
     route: str

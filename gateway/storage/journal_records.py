@@ -52,4 +52,5 @@ def placed(record: Record, chain: str, seq: int, time: str) -> dict[str, Any]:
 
 def stamp(at: datetime) -> str:
     """Write a time: UTC, microseconds, Z."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return utc.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"

@@ -74,7 +74,7 @@ def without_fragments() -> None:
 
 def with_any_version() -> None:
     original = arrival.examine
-    put(protocol, "examine", lambda message, lines: original(message._replace(version=HttpVersion11), lines))
+    put(arrival, "examine", lambda message, lines: original(message._replace(version=HttpVersion11), lines))
 
 
 def with_chunks_of_old() -> None:
@@ -83,7 +83,7 @@ def with_chunks_of_old() -> None:
     def examine(message: Any, lines: Any) -> Any:
         return original(message._replace(chunked=False) if message.chunked else message, lines)
 
-    put(protocol, "examine", examine)
+    put(arrival, "examine", examine)
 
 
 def with_any_algorithm() -> None:
@@ -128,7 +128,7 @@ def with_other_letters() -> None:
 
 def with_packed_bodies() -> None:
     original = headers._gather
-    put(headers, "_gather", lambda lines: replace(original(lines), encoded=False))
+    put(headers, "_gather", lambda *lines: original(*lines)._replace(encoded=False))
 
 
 def with_long_bodies() -> None:
@@ -186,7 +186,7 @@ def with_every_scope() -> None:
     original = Gate.enter
 
     async def enter(self: Any, caller: Any, letter: str, operations: Any) -> Any:
-        return await original(self, replace(caller, scope=frozenset("rsu")), letter, operations)
+        return await original(self, caller._replace(scope=frozenset("rsu")), letter, operations)
 
     put(Gate, "enter", enter)
 
@@ -209,7 +209,7 @@ def with_team_as_organisation() -> None:
         policy = self.policy()
         teams = [each.id for each in policy.customers.values() if _is_team_of(each, caller.customer)]
         held = next((each for each in teams if policy.held(each, caller.partner)), caller.customer)
-        return await original(self, replace(caller, customer=held), letter, operations)
+        return await original(self, caller._replace(customer=held), letter, operations)
 
     put(Gate, "enter", enter)
 
@@ -228,10 +228,10 @@ def with_tokens_in_the_query() -> None:
             told = wanted.every("access_token")
             kept = tuple(pair for pair in wanted.query if pair[0] != "access_token")
             if told:
-                return replace(wanted, query=kept), replace(head, authorization=f"Bearer {told[0]}")
+                return replace(wanted, query=kept), head._replace(authorization=f"Bearer {told[0]}")
         return found
 
-    put(protocol, "examine", examine)
+    put(arrival, "examine", examine)
 
 
 def with_believed_cursors() -> None:

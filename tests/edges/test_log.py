@@ -1,16 +1,20 @@
 """The log must never be the reason why something else does not happen."""
 
+import asyncio
 import errno
 import io
 import json
+import re
+import select
 import subprocess
 import sys
 from fractions import Fraction
+from typing import Any
 
 import pytest
 import structlog
 
-from gateway.cli.log import Lenient, as_json, trace
+from gateway.cli.log import Gathering, Lenient, as_json, trace
 
 
 class Full(io.StringIO):
@@ -99,6 +103,112 @@ def test_a_trace_of_causes_without_end_ends() -> None:
     assert trace(error).count("ValueError") == 9
 
 
-def test_a_line_is_rendered_as_structlog_renders_it() -> None:
-    line = {"event": "request", "customer": None, "seconds": 0.25, "text": 'a "é"\n', "other": Fraction(1, 3)}
-    assert as_json(None, "info", dict(line)) == structlog.processors.JSONRenderer()(None, "info", dict(line))
+LINES: list[dict[str, object]] = [
+    {
+        "event": "request",
+        "customer": None,
+        "seconds": 0.00012345,
+        "status": 200,
+        "text": 'a "b"\n\x00/\x7f<&',
+        "is": True,
+    },
+    {"event": "request", "text": "é \ud800"},
+    {"event": "request", "other": Fraction(1, 3)},
+]
+
+
+@pytest.mark.parametrize("level", ["info", "warn", "exception"])
+@pytest.mark.parametrize("line", LINES, ids=["plain", "no ASCII", "of another type"])
+def test_a_line_is_rendered_as_structlog_renders_it(line: dict[str, object], level: str) -> None:
+    other: Any = dict(line)
+    for step in (
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.JSONRenderer(separators=(",", ":")),
+    ):
+        other = step(None, level, other)
+    moment = re.compile('"timestamp":"[-0-9T:.]{26}Z"')
+    ours = as_json(None, level, dict(line))
+    assert json.loads(moment.sub('"timestamp":0', ours)) == json.loads(moment.sub('"timestamp":0', other))
+    assert ours.isascii()
+    assert len(moment.findall(ours)) == len(moment.findall(other)) == 1
+
+
+class Calls(io.StringIO):
+    """A file that keeps every piece it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.pieces.append(text)
+        return super().write(text)
+
+
+async def test_the_lines_of_one_round_leave_together_when_it_is_over() -> None:
+    file = Calls()
+    log = Gathering(file)
+    log.info("a")
+    log.info("b")
+    assert file.pieces == []
+    await asyncio.sleep(0)
+    log.info("c")
+    await asyncio.sleep(0)
+    assert file.pieces == ["a\nb\n", "c\n"]
+
+
+async def test_what_is_more_than_information_leaves_at_once_and_behind_what_waits() -> None:
+    file = Calls()
+    log = Gathering(file)
+    log.info("a")
+    log.error("b")
+    log.info("c")
+    assert file.getvalue() == "a\nb\n"
+    await asyncio.sleep(0)
+    assert file.getvalue() == "a\nb\nc\n"
+
+
+async def test_no_piece_is_longer_than_a_pipe_takes_at_once_unless_a_line_is() -> None:
+    file = Calls()
+    log = Gathering(file)
+    lines = [*(f"{number} {'x' * 700}" for number in range(20)), "é" * 2_000, "y" * 9_000, "z"]
+    for line in lines:
+        log.info(line)
+    await asyncio.sleep(0)
+    assert file.getvalue().splitlines() == lines
+    long = [piece for piece in file.pieces if len(piece.encode()) > select.PIPE_BUF]
+    assert long == ["y" * 9_000 + "\n"]
+    assert len(file.pieces) < 10
+
+
+def test_outside_of_an_event_loop_a_line_is_written_at_once() -> None:
+    file = io.StringIO()
+    Gathering(file).info("a line")
+    assert file.getvalue() == "a line\n"
+
+
+async def test_a_round_whose_lines_a_full_disk_loses_is_over_all_the_same() -> None:
+    log = Gathering(Full())
+    log.info("x")
+    await asyncio.sleep(0)
+    log.error("y")
+
+
+LAST_WORDS = """
+import asyncio, structlog, sys
+from gateway.cli.log import set_up_log
+
+set_up_log("json")
+
+async def live():
+    structlog.get_logger().info("last")
+    sys.exit(3)
+
+asyncio.run(live())
+"""
+
+
+def test_a_process_that_ends_in_the_middle_of_a_round_has_said_all() -> None:
+    ran = subprocess.run([sys.executable, "-c", LAST_WORDS], capture_output=True, text=True, check=False)
+    assert (ran.returncode, json.loads(ran.stderr)["event"]) == (3, "last")

@@ -38,7 +38,7 @@ async def run(bench: Bench, **changes: Any) -> Any:
 
 async def at(bench: Bench, customer: Customer, **changes: Any) -> Any:
     given = order(customer=customer, **changes)
-    return await bench.writes.run(replace(given, caller=replace(given.caller, customer=customer.id)))
+    return await bench.writes.run(replace(given, caller=given.caller._replace(customer=customer.id)))
 
 
 def upstream(bench: Bench) -> Any:
