@@ -25,7 +25,7 @@ from gateway.pkb.breaker import Breaker, BreakerState
 from gateway.pkb.credentials import Credentials, TokenSettings
 from gateway.pkb.http import checked_url, is_id
 from gateway.pkb.line import Line
-from gateway.pkb.resources import FAIR_SECONDS, Absences, Reading, Recent, Resources, guarded
+from gateway.pkb.resources import FAIR_SECONDS, Absences, Patients, Reading, Recent, Resources, guarded
 from gateway.pkb.searching import AGGREGATED, Searching
 
 ENCOUNTER_CLASS: Final = f"{PKB}/structuredefinition/encounter-class"
@@ -67,6 +67,10 @@ class _Person:
     name: PersonName
 
 
+def _read_person(document: Object, id_: str) -> _Person:
+    return _Person(read_patient(document, id_), _name(document))
+
+
 class Aggregated:
     """The reads of one `hl7` route."""
 
@@ -78,7 +82,8 @@ class Aggregated:
         base_url = str(checked_url(settings.base_url))
         self._resources = Resources(base_url, line, self._credentials, Pauses(random), self._clock)
         self._breaker = Breaker(self._clock)
-        self._people = Recent[_Person](self._clock, PATIENT_SECONDS, PATIENTS_KEPT)
+        recent = Recent[_Person](self._clock, PATIENT_SECONDS, PATIENTS_KEPT)
+        self._people = Patients(self._resources, recent, _read_person)
         self._absences = Absences(self._clock, Recent[bool](self._clock, PATIENT_SECONDS, PATIENTS_KEPT))
         self._searching = Searching(self._resources, self._breaker, AGGREGATED)
 
@@ -113,25 +118,11 @@ class Aggregated:
         # Before the patient is read: a document that is no appointment must not make us ask for one.
         told = read_appointment(document, appointment, answer.etag)
         patient = told.one_patient
-        person = None if patient is None else await self._person(patient, reading, fresh=fresh)
+        person = None if patient is None else await self._people.get(patient, reading, fresh=fresh)
         record = person.record if person is not None else None
         facts = of_aggregated(told, document, record, self._placer_id_system)
         name = person.name if person is not None else PersonName()
         return Sighting(facts, answer.body, Carried(name, _encounter_class(document), tuple(_specialties(document))))
-
-    async def _person(self, id_: str, reading: Reading, *, fresh: bool) -> _Person | None:
-        held = None if fresh else self._people.get(id_)
-        if held is not None:
-            return held
-        self._people.forget(id_)
-        asked_at = self._clock()
-        answer = await self._resources.get("Patient", id_, reading)
-        if answer is None:
-            return None
-        document = read_object(answer.body)
-        person = _Person(read_patient(document, id_), _name(document))
-        self._people.keep(id_, asked_at, person)
-        return person
 
 
 def of_aggregated(told: Told, document: Object, record: PatientRecord | None, placer_id_system: str) -> Appointment:

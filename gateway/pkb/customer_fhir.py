@@ -27,6 +27,7 @@ from gateway.pkb.resources import (
     FAIR_SECONDS,
     MEDIA_TYPE,
     Absences,
+    Patients,
     Reading,
     Recent,
     Resources,
@@ -94,7 +95,8 @@ class CustomerFhir:
         self._credentials = Credentials(settings.token, line, self._clock)
         self._resources = Resources(self._base_url, line, self._credentials, Pauses(random), self._clock)
         self._breaker = Breaker(self._clock)
-        self._patients = Recent[PatientRecord](self._clock, PATIENT_SECONDS, PATIENTS_KEPT)
+        recent = Recent[PatientRecord](self._clock, PATIENT_SECONDS, PATIENTS_KEPT)
+        self._patients = Patients(self._resources, recent, read_patient)
         self._absences = Absences(self._clock, Recent[bool](self._clock, PATIENT_SECONDS, PATIENTS_KEPT))
         filters = R4_BOX if settings.fhir_version == "R4" else STU3_BOX
         self._searching = Searching(self._resources, self._breaker, filters, self._dialect.as_r4)
@@ -153,22 +155,9 @@ class CustomerFhir:
         # Before the patient is read: a document that is no appointment must not make us ask for one.
         told = read_appointment(in_r4, appointment, answer.etag)
         patient = told.one_patient
-        record = None if patient is None else await self._patient(patient, reading, fresh=fresh)
+        record = None if patient is None else await self._patients.get(patient, reading, fresh=fresh)
         facts = told.of(record, reason_shown=self._dialect.reason_shown)
         return Sighting(facts, _body(answer, document, in_r4), _Copy(document, answer.body, record))
-
-    async def _patient(self, id_: str, reading: Reading, *, fresh: bool) -> PatientRecord | None:
-        held = None if fresh else self._patients.get(id_)
-        if held is not None:
-            return held
-        self._patients.forget(id_)
-        asked_at = self._clock()
-        answer = await self._resources.get("Patient", id_, reading)
-        if answer is None:
-            return None
-        record = read_patient(read_object(answer.body), id_)
-        self._patients.keep(id_, asked_at, record)
-        return record
 
     async def _write(self, message: _Message, deadline: float, attempt: Attempt, *, fair: bool) -> WriteAnswer:
         before = message.before

@@ -9,8 +9,10 @@ from typing import Final, Generic, TypeVar
 from yarl import URL
 
 from gateway.domain.codes import Code
+from gateway.domain.strict_json import Object
 from gateway.flow.ports import Message, UpstreamFault
 from gateway.pkb.answers import ABSENT, RETRIES, Pauses, fault_of, fault_of_status
+from gateway.pkb.appointment_reading import read_object
 from gateway.pkb.breaker import Breaker, BreakerOpen
 from gateway.pkb.credentials import Credentials
 from gateway.pkb.http import Answer, HttpFault, Withheld, resource_url
@@ -111,6 +113,30 @@ class Recent(Generic[Kept]):
         self._held[id_] = (asked_at, value)
         while len(self._held) > self.places:
             self._held.popitem(last=False)
+
+
+@dataclass(slots=True)
+class Patients(Generic[Kept]):
+    """The patients of one FHIR endpoint: what `tell` makes of each, known for a while unless it has to be fresh."""
+
+    resources: Resources
+    recent: Recent[Kept]
+    tell: Callable[[Object, str], Kept]
+    """Reads a Patient of this id. Raises UpstreamFault."""
+
+    async def get(self, id_: str, reading: Reading, *, fresh: bool) -> Kept | None:
+        """Read a patient; None where there is none. Raises UpstreamFault."""
+        held = None if fresh else self.recent.get(id_)
+        if held is not None:
+            return held
+        self.recent.forget(id_)
+        asked_at = self.resources.clock()
+        answer = await self.resources.get("Patient", id_, reading)
+        if answer is None:
+            return None
+        told = self.tell(read_object(answer.body), id_)
+        self.recent.keep(id_, asked_at, told)
+        return told
 
 
 @dataclass(slots=True)

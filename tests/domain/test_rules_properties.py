@@ -68,7 +68,7 @@ def a_situation(chance: Random) -> Situation:
 
 SITUATIONS = by_chance(a_situation)
 
-MANY = settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=250, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 @MANY

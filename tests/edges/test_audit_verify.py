@@ -247,7 +247,7 @@ async def test_no_byte_of_a_real_journal_can_be_flipped_unseen(tmp_path: Path) -
 MUTATIONS = st.sampled_from(["flip", "remove", "repeat", "swap", "splice", "cut", "append", "reseal", "none"])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_a_second_verifier_comes_to_the_same_verdict(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

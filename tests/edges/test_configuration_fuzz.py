@@ -39,7 +39,7 @@ def edits(draw: st.DrawFn, text: str) -> str:
     return "\n".join(lines)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(edits(grants_files.GOOD))
 def test_no_edit_of_a_grants_file_makes_anything_but_problems(text: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -47,7 +47,7 @@ def test_no_edit_of_a_grants_file_makes_anything_but_problems(text: str) -> None
     assert all(1 <= problem.line <= text.count("\n") + 2 for problem in found)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(edits(settings_files.GOOD))
 def test_no_edit_of_gateway_toml_makes_anything_but_problems(text: str) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.codes import Code
@@ -117,13 +117,11 @@ def test_only_without_a_connection_is_it_certain_that_nothing_left(fault: HttpFa
     assert judge_fault(fault, ID) == meaning
 
 
-@settings(deadline=None)
 @given(st.integers(100, 599), st.binary(max_size=300))
 def test_noise_is_never_taken_for_a_yes(status: int, noise: bytes) -> None:
     assert isinstance(judge(status, noise, ID), Turned if 400 <= status <= 499 and status != 408 else Doubt)
 
 
-@settings(deadline=None)
 @given(st.text("MSHAPERC|^~\\\r\n-04c ", max_size=60), st.text("AERC|c-04\r\n ", max_size=30))
 def test_a_yes_names_our_message(head: str, answer: str) -> None:
     text = f"MSH|{head}\rMSA|{answer}".replace("&", "&amp;").replace("\r", "&#13;")
@@ -134,7 +132,6 @@ def test_a_yes_names_our_message(head: str, answer: str) -> None:
         assert ID in answer
 
 
-@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_nothing_of_what_pkb_wrote_is_repeated(noise: str) -> None:
     found = read_ack(f"{HEAD}\rMSA|{noise}|{ID}")

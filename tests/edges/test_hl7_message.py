@@ -225,13 +225,12 @@ WRITERS: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS.keys())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(text=plain)
 def test_no_text_creates_a_segment_a_field_or_a_part_of_one(write: Callable[[str], str], text: str) -> None:
     assert shape(write(text)) == shape(write("x"))
 
 
-@settings(deadline=None)
 @given(text=plain)
 def test_no_participant_creates_more_than_itself_and_its_role(text: str) -> None:
     message = moved(kept=Kept(participants=(text, "Dr Jones")))
@@ -242,7 +241,7 @@ def test_no_participant_creates_more_than_itself_and_its_role(text: str) -> None
 
 
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS.keys())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(text=texts)
 def test_a_text_is_written_on_one_line_or_not_at_all(write: Callable[[str], str], text: str) -> None:
     try:
@@ -254,7 +253,6 @@ def test_a_text_is_written_on_one_line_or_not_at_all(write: Callable[[str], str]
     assert [segment[:3] for segment in message.split("\r")] == [segment[:3] for segment in write("x").split("\r")]
 
 
-@settings(deadline=None)
 @given(text=plain)
 def test_a_text_reads_back_as_it_was(text: str) -> None:
     def field(name: str, number: int) -> str:

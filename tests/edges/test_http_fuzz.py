@@ -49,7 +49,7 @@ async def _send(data: bytes) -> tuple[bytes, list[BaseException | None]]:
             writer.transport.abort()
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(spoilt())
 def test_a_spoilt_request_is_refused_or_served_and_never_a_fault(data: bytes) -> None:
     raw, faults = asyncio.run(_send(data))

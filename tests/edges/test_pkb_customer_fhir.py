@@ -245,14 +245,14 @@ async def test_a_patient_is_kept_for_thirty_seconds_unless_it_must_be_fresh(
     assert bench.upstream.count(PATIENT) == 2
 
     real = asyncio.get_running_loop().time
-    monkeypatch.setattr(bench.box._patients, "clock", lambda: real() + 30.5)
+    monkeypatch.setattr(bench.box._patients.recent, "clock", lambda: real() + 30.5)
     await bench.box.read(CUSTOMER, "a1", soon() + 60, fresh=False)
     assert bench.upstream.count(PATIENT) == 3
     assert bench.upstream.count(GET) == 4
 
 
 async def test_only_so_many_patients_are_kept(bench: Bench) -> None:
-    bench.box._patients.places = 1
+    bench.box._patients.recent.places = 1
     other = reply(200, appointment(participant=[participant("Patient/p2")]))
     bench.upstream.on(GET, reply(200, appointment()), other, reply(200, appointment()))
     bench.upstream.on("GET /fhir/Patient/p2", reply(200, patient(id="p2")))

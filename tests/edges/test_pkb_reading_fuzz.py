@@ -28,7 +28,7 @@ def parsed(document: dict[str, Any]) -> Object:
 
 
 # On a busy machine an example takes long for no reason of ours.
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+UNHURRIED = settings(suppress_health_check=[HealthCheck.too_slow])
 
 SCALARS = st.one_of(
     st.none(),

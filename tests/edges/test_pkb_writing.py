@@ -187,7 +187,7 @@ def test_a_participant_that_is_no_array_is_not_moved() -> None:
 
 
 # On a busy machine an example takes long for no reason of ours.
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+UNHURRIED = settings(suppress_health_check=[HealthCheck.too_slow])
 
 NUMBERS = st.sampled_from(["1.10", "1e2", "0.50", "-0", "100000000000000000000.000"]).map(Number)
 VALUES: st.SearchStrategy[Value] = st.recursive(

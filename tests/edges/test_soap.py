@@ -2,7 +2,7 @@ import time
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.hl7_limits import is_printable
@@ -42,7 +42,6 @@ def test_the_envelope_is_pkbs_byte_for_byte() -> None:
     )
 
 
-@settings(deadline=None)
 @given(st.lists(st.text().filter(lambda text: is_printable(text)) | st.just("]]></arg0><arg0>&lt;<![CDATA[")))  # noqa: PLW0108 - a type guard otherwise
 def test_every_message_arrives_as_it_was_sent(segments: list[str]) -> None:
     message = "\r".join(segments)
@@ -154,14 +153,12 @@ def test_anything_else_is_unreadable(answer: bytes) -> None:
     assert "passwd" not in str(caught.value)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=400) | st.text("<>/&;![]sEnvelopBdyCDAT", max_size=200).map(str.encode))
 def test_no_answer_breaks_the_reader(noise: bytes) -> None:
     with pytest.raises(UnreadableAnswer):
         unwrap(noise)
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_no_damage_breaks_the_reader(data: st.DataObject) -> None:
     whole = answered("<return>MSH|1&#13;MSA|AA|1</return>")

@@ -28,7 +28,7 @@ from tests.edges.stu3_documents import (
 )
 
 # On a busy machine an example takes long for no reason of ours.
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+UNHURRIED = settings(suppress_health_check=[HealthCheck.too_slow])
 RECORD = PatientRecord(Patient("Patient/p1"), "Organization/leeds")
 
 

@@ -20,7 +20,7 @@ from tests.edges.pkb_documents import Absent, participant
 from tests.edges.stu3_documents import MARK, PLACE, SPOC, back_to_stu3, leeds, realistic, reason_extension
 
 # On a busy machine an example takes long for no reason of ours.
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+UNHURRIED = settings(suppress_health_check=[HealthCheck.too_slow])
 CANCEL = Cancel((Coding(CANCEL_REASON_SYSTEM, "pat"),), reason_text="Moved away")
 
 

@@ -194,7 +194,5 @@ async def some_steps(steps: int) -> None:
 def test_whatever_happens_every_write_is_done_once_and_ends_once() -> None:
     run_state_machine_as_test(
         Interleavings,
-        settings=settings(
-            max_examples=100, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(max_examples=100, stateful_step_count=30, suppress_health_check=list(HealthCheck)),
     )

@@ -156,7 +156,7 @@ ANSWERS: Any = st.sampled_from(
 FAULTS: Any = st.lists(st.sampled_from([None, None, SILENCE, BUG]), max_size=4)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     answer=ANSWERS,
     applies=st.booleans(),

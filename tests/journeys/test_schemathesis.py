@@ -34,7 +34,6 @@ READ: list[Any] = list(SCHEMA.get_all_operations())
 OPERATIONS = {each.ok().label: each.ok() for each in READ}
 LIMITS = settings(
     max_examples=EXAMPLES,
-    deadline=None,
     database=None,
     derandomize=True,
     # What fails is told as it was sent; to look for the shortest would send hundreds more.
