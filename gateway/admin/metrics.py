@@ -51,7 +51,7 @@ class Metrics:
         stages = self._spread("stage_seconds", "Time that a stage of a request takes", "stage")
         self._decisions = self._counted("decisions", "Decisions on record", "operation", "decision", "code")
         self._outcomes = self._counted("outcomes", "Outcomes on record", "operation", "outcome", "final")
-        self._shed = self._counter("shed", "Requests turned away for want of room", "reason")
+        self._shed = self._counted("shed", "Requests turned away for want of room", "reason")
         self._alarms = self._counter("alarms", "Surprises", "event")
         self._reloads = self._counter("grants_reloads", "Readings of a changed grants file", "result")
         self._exchanges = self._counted("upstream_exchanges", "Exchanges with PKB", "upstream", "message", "result")

@@ -161,7 +161,7 @@ class Api:
 
     def is_full(self, coming: int) -> bool:
         """Whether one more, behind so many, would be turned away for want of room, if nothing else is wrong with it."""
-        crammed = self.turnstile.is_full(coming) or self.in_flight + coming >= self.desk.limits.in_flight
+        crammed = self.turnstile.is_full(coming) or self.in_flight >= self.desk.limits.in_flight
         return crammed and not self.draining
 
     def turn_away(self, came: Arrival, method: str) -> Prepared | None:
@@ -334,6 +334,4 @@ def _draining() -> Stop:
 
 def _operation(route: Route | None) -> str | None:
     """Name the one operation a route is about."""
-    if route is None or len(route.operations) != 1:
-        return None
-    return next(iter(route.operations)).value
+    return None if route is None or route.operation is None else route.operation.value

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -45,6 +45,12 @@ class Route:
     """What its body is, where it is not the FHIR of every write."""
     queries: bool = False
     """Whether it takes query parameters."""
+    operation: Operation | None = field(init=False)
+    """The one operation it is about."""
+
+    def __post_init__(self) -> None:
+        only = next(iter(self.operations)) if len(self.operations) == 1 else None
+        object.__setattr__(self, "operation", only)
 
     @property
     def writes(self) -> bool:

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gateway.domain.appointment import Write
 from gateway.domain.codes import Code
-from gateway.domain.grant import Operation, Policy
+from gateway.domain.grant import Policy
 from gateway.flow import records
 from gateway.flow.gate import Admitted, Barred
 from gateway.flow.orders import Once, Order, Wish
@@ -247,8 +247,6 @@ class Visit:
             await asyncio.sleep(math.ceil(elapsed / step) * step - elapsed)
 
     async def _record(self, caller: Caller, policy: Policy, told: records.Record) -> None:
-        operations = self.route.operations
-        operation: Operation | None = next(iter(operations)) if len(operations) == 1 else None
         appointment = None if self.route.name is Name.TASK else self.matched.resource
-        about = records.about(caller, policy, operation, appointment)
+        about = records.about(caller, policy, self.route.operation, appointment)
         await self.desk.ledger.write({**about, **told, "duration_ms": milliseconds_since(self.received)})

@@ -241,3 +241,13 @@ async def test_requests_on_their_way_take_the_places_of_those_who_come_behind_th
             late.cancel()
         assert ([each.result().status for each in told], len(waiting)) == ([503] * 5, 1), "one place was free"
         assert len(bench.handled) == 1
+
+
+async def test_requests_on_their_way_do_not_count_towards_the_hard_cap() -> None:
+    """Many of them are answered before the next one is looked at."""
+    async with crowd() as (here, _):
+        here.now += CALM + 1.0
+        here.api.in_flight = here.limits.in_flight - 1
+        assert not here.api.is_full(5)
+        here.api.in_flight += 1
+        assert here.api.is_full(0)
