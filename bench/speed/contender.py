@@ -47,6 +47,13 @@ class Running:
     folder: Path = field(default=Path())
     started_after: float = 0.0
     """Seconds from the start of the process until it was ready."""
+    beside: "Running | None" = None
+    """Another that takes half of the load, and shares nothing else with this one."""
+
+    @property
+    def everybody(self) -> tuple["Running", ...]:
+        """This one, and the other if there is one."""
+        return (self,) if self.beside is None else (self, self.beside)
 
 
 Asks = Callable[[Scenario, str, str], list[str]]

@@ -24,6 +24,7 @@ CONTENDERS: dict[str, Contender] = {
     for each in (
         gateways.ONE,
         gateways.TWO,
+        gateways.APART,
         peers.NJS,
         peers.REMEMBERING,
         peers.FASTIFY,

@@ -105,7 +105,8 @@ class Driver:
             self._alarm.set(due[0])
 
     def _connect(self) -> _Connection:
-        wire = socket.create_connection((HOST, self._plan.port), PATIENCE)
+        port = self._plan.beside if self._plan.beside and len(self._all) % 2 else self._plan.port
+        wire = socket.create_connection((HOST, port), PATIENCE)
         wire.setblocking(False)
         wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._poll.register(wire, select.EPOLLIN)

@@ -140,6 +140,14 @@ def _serves(place: Running, workers: int) -> bool:
     return answers(place.admin_port, "/health/ready")
 
 
+@contextlib.contextmanager
+def _apart(setting: Setting) -> Iterator[Running]:
+    """Run two that share the load and the machine, and nothing else."""
+    with serving(setting, 1) as one, serving(setting, 1) as other:
+        yield replace(one, beside=other)
+
+
 SCENARIOS = (Scenario.CANCEL, Scenario.READ, Scenario.REFUSAL, Scenario.TOKEN)
 ONE = Contender("gateway", "gateway, 1 worker", functools.partial(serving, workers=1), SCENARIOS, durable=True)
 TWO = Contender("gateway-2", "gateway, 2 workers", functools.partial(serving, workers=2), SCENARIOS, durable=True)
+APART = Contender("gateway-apart", "two gateways that share nothing", _apart, (Scenario.CANCEL,), durable=True)

@@ -15,6 +15,7 @@ class Plan:
     `steps` are whole HTTP requests, sent one after the other on one connection, and timed together. With `rate` the
     loop is open, and the requests a second come at random moments; without, each of `connections` asks again as soon
     as it is answered. With `each` every step is a request by itself, as many as are counted, and asked once.
+    With `beside` every other connection goes to that port.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Plan:
     rate: float = 0.0
     seed: int = 7
     each: bool = False
+    beside: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,14 +68,15 @@ class Bench:
             for entry in in_turns(entries, rounds):
                 contender, scenario = entry
                 at = running[contender.name]
-                before = cpu_seconds(at.pid)
+                before = sum(cpu_seconds(each.pid) for each in at.everybody)
                 result = self.run(entry, at, counts[entry])
-                cpu[entry].append(1e6 * (cpu_seconds(at.pid) - before) / counts[entry])
+                after = sum(cpu_seconds(each.pid) for each in at.everybody)
+                cpu[entry].append(1e6 * (after - before) / counts[entry])
                 rates[entry].append(result.rate)
                 print(
                     f"{contender.name} {scenario}: {cpu[entry][-1]:.0f} µs, {rates[entry][-1]:.0f}/s", file=sys.stderr
                 )
-            held = {each.name: memory(running[each.name].pid).pss for each in chosen}
+            held = {each.name: sum(memory(at.pid).pss for at in running[each.name].everybody) for each in chosen}
         return [
             Work(
                 entry[0].name,
@@ -90,8 +91,9 @@ class Bench:
 
     def check(self, contender: Contender, running: Running) -> None:
         """Hold it against what it has to do. Raises WrongAnswer."""
-        if contender.judged and (faults := Check(running, self.setting.upstream, self.token).faults()):
-            raise WrongAnswer("; ".join(faults))
+        for each in running.everybody if contender.judged else ():
+            if faults := Check(each, self.setting.upstream, self.token).faults():
+                raise WrongAnswer("; ".join(faults))
 
     def run(
         self,
@@ -109,7 +111,10 @@ class Bench:
         each = scenario is Scenario.TOKEN
         asks = contender.asks or steps
         asked = assertions.requests(running.folder, count) if each else asks(scenario, self.token, name)
-        plan = Plan(name, running.port, asked, count, connections or self.connections, rate, seed, each=each)
+        beside = running.beside.port if running.beside else 0
+        plan = Plan(
+            name, running.port, asked, count, connections or self.connections, rate, seed, each=each, beside=beside
+        )
         result = self.driver.run(plan)
         if set(result.answers) != {EXPECTED[scenario]}:
             raise WrongAnswer(f"{contender.name} {scenario}: {result.answers}")

@@ -76,6 +76,19 @@ def test_a_closed_loop_asks_as_often_as_it_was_told_each_time_for_another(stub: 
     assert stub.counts()["connection"] == 4 + 2
 
 
+def test_every_other_connection_goes_to_the_second_server_where_there_are_two(
+    stub: Upstream, load: Driver, tmp_path: Path
+) -> None:
+    ask_for = request("GET", f"/fhir/Appointment/a-{PLACE}", TOKEN)
+    with upstream(EVERYWHERE, tmp_path) as other:
+        result = load.run(Plan("reads", stub.port, [ask_for], 50, connections=4, beside=other.port))
+        counts = [each.counts() for each in (stub, other)]
+    assert result.answers == {"200": 50}
+    assert sum(each["read appointment"] for each in counts) == 50
+    # Two of the driver, and the one that asked for the counts.
+    assert [each["connection"] for each in counts] == [2 + 1, 2 + 1]
+
+
 def test_an_open_loop_counts_from_the_moment_a_request_was_due(stub: Upstream, load: Driver) -> None:
     stub.delay(100)
     ask_for = request("GET", f"/fhir/Appointment/a-{PLACE}", TOKEN)
