@@ -12,7 +12,6 @@ import click
 from gateway.app.loop import run_served
 from gateway.app.memory import settle
 from gateway.app.ports import Handover, supervisor_is_gone
-from gateway.app.sharing import push_nobody_aside
 from gateway.cli.log import set_up_log
 from gateway.configuration.problems import ConfigurationRefused
 from gateway.configuration.settings import Settings
@@ -52,7 +51,6 @@ def run(config: Path, log: str, allowed: Sequence[str], *, watch_input: bool) ->
 def _serve(settings: Settings, *, watch_input: bool) -> None:
     from gateway.app.assembly import serve  # noqa: PLC0415 - a supervisor needs nothing of it
 
-    push_nobody_aside()
     run_served(serve(settings, watch_input=watch_input))
 
 

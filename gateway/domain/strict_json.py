@@ -17,8 +17,9 @@ _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 # would take quadratic time on a body of escaped quotation marks.
 _BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _ESCAPE = re.compile(r"\\.", re.DOTALL)
-_OPENS = {byte: 1 if byte in b"[{" else -1 for byte in b"[]{}"}
-_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in _OPENS)
+_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
+_STEPS_OF_BYTES = {ord(bracket): step for bracket, step in _STEPS.items()}
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in _STEPS_OF_BYTES)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 # Of a text that has been read: whatever stands before a member, then its name, and its value unless that is nested.
 _MEMBER = re.compile(r'[\s{,]*+("(?:[^"\\]++|\\.)*+"\s*+:\s*+("(?:[^"\\]++|\\.)*+"|[^\s,{}\[\]"]++)?+)', re.DOTALL)
@@ -153,29 +154,25 @@ def _decoded(data: bytes) -> str:
 
 
 def _refuse_deep(text: str, depth: int) -> None:
-    if text.count("[") + text.count("{") <= depth or not _is_deep(text, depth):
-        return
-    opened = 0
-    for found in _BRACKET.finditer(text):
-        match found[0]:
-            case "[" | "{":
-                opened += 1
-                if opened > depth:
-                    raise MalformedJson("nested too deeply", found.start())
-            case "]" | "}":
-                opened -= 1
-            case _:
-                pass
+    if text.count("[") + text.count("{") > depth and _is_deep(text, depth):
+        # To go through it token by token takes time, and tells where.
+        brackets = filter(lambda found: found[0] in _STEPS, _BRACKET.finditer(text))
+        levels = accumulate(
+            ((_STEPS[found[0]], found.start()) for found in brackets),
+            lambda so_far, next_: (so_far[0] + next_[0], next_[1]),
+        )
+        _, at = next(filter(lambda level: level[0] > depth, levels), (0, None))
+        raise MalformedJson("nested too deeply", at)
 
 
 def _is_deep(text: str, depth: int) -> bool:
     """Tell whether more brackets are ever open at once; every other part between quotation marks is a string.
 
-    An escape outside of a string is refused by whoever reads on, before anything behind it counts.
+    What stands behind an escape outside of a string may be counted otherwise: whatever it is, it is no JSON.
     """
     plain = _ESCAPE.sub("", text) if "\\" in text else text
     brackets = "".join(plain.split('"')[::2]).encode().translate(None, _NO_BRACKETS)
-    return any(map(depth.__lt__, accumulate(map(_OPENS.__getitem__, brackets))))
+    return any(map(depth.__lt__, accumulate(map(_STEPS_OF_BYTES.__getitem__, brackets))))
 
 
 def _unique(members: list[tuple[str, Value]]) -> Object:

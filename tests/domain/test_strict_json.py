@@ -188,6 +188,12 @@ def test_width_is_not_depth_and_brackets_in_strings_do_not_count() -> None:
     assert read(b'["' + b'[{\\"' * 1000 + b'"]') == ['[{"' * 1000]
 
 
+def test_brackets_behind_an_escape_outside_of_a_string_are_refused_too() -> None:
+    for data in (b"[" + b'\\"' + b"[" * 40, b'[\\"' + b"[" * 100_000 + b'"]'):
+        with pytest.raises(MalformedJson):
+            read(data)
+
+
 def test_what_was_closed_before_gives_no_leave_to_go_deeper() -> None:
     data = b"[[],{},[],[[[1]]]]"
     assert read(data, depth=4)

@@ -111,17 +111,6 @@ async def test_whoever_is_asked_tells_the_metrics_of_all(crew: Crew, asking: Cli
     assert {each["pkb_gateway_audit_healthy"] for each in told} == {1.0}
 
 
-def threads_of(pid: int) -> list[int]:
-    return [int(each.name) for each in Path(f"/proc/{pid}/task").iterdir()]
-
-
-async def test_no_worker_pushes_others_aside_when_it_wakes_up(crew: Crew, asking: Client) -> None:
-    await whole(crew, asking)
-    threads = [thread for pid in crew.workers() for thread in threads_of(pid)]
-    assert len(threads) > 2 * len(crew.workers())
-    assert {os.sched_getscheduler(each) for each in threads} == {os.SCHED_BATCH}
-
-
 def descriptors(pid: int) -> set[str]:
     found = set()
     for each in Path(f"/proc/{pid}/fd").iterdir():
