@@ -176,6 +176,18 @@ async def test_of_a_living_process_a_round_looks_at_its_lock_once_whatever_it_ow
     assert bench.folder.looks == ["chain-1"]
 
 
+async def test_a_process_that_lives_and_lost_its_lease_still_records_what_it_owes_itself(bench: Bench) -> None:
+    bench.paper.full_for = frozenset({"outcome"})
+    await bench.run()
+    other = await successor(bench)
+    bench.shelf.cupboard.nodes.pop(bench.shelf.node)
+
+    await other.caretaker._round()
+
+    assert finals(bench, other) == []
+    assert bench.shelf.cupboard.filed["t-1"].owed == "chain-1"
+
+
 async def test_of_two_successors_one_sees_to_it(bench: Bench) -> None:
     await killed_at(bench, "end", after=True)
     second, third = bench.beside("chain-2"), bench.beside("chain-3")
