@@ -25,7 +25,7 @@ from gateway.storage.opening import open_database
 from gateway.storage.retention import Retention
 from gateway.storage.seen_ids import SeenIds
 from gateway.storage.task_text import COLUMNS, read_filed, write_record, write_task
-from gateway.storage.turns import NotFree, let_go, look_at, plain, take
+from gateway.storage.turns import NotFree, let_go, look_at, take, take_what_is_free
 
 AT_ONCE: Final = 500
 """Writes that one statement names."""
@@ -268,16 +268,7 @@ class Store:
             if not added:
                 await self._must_live(session)
                 return False
-            for route, name in sorted(plain(key) for key in keys):
-                await session.change(
-                    f"INSERT INTO turn (route, name, task, epoch, touched) VALUES ($1, $2, $3, 1, {now})"
-                    " ON CONFLICT (route, name) DO UPDATE"
-                    " SET task = excluded.task, epoch = turn.epoch + 1, touched = excluded.touched"
-                    " WHERE turn.task IS NULL",
-                    route,
-                    name,
-                    filed.task.id,
-                )
+            await take_what_is_free(session, keys, filed.task.id, now)
             return True
 
         return await self.database.transact(restored)

@@ -1,6 +1,6 @@
 """The names of appointments in the store: who has them now, and how often each was had."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Final
 
@@ -19,7 +19,7 @@ async def look_at(asked: Asked, keys: Sequence[Key]) -> Sequence[Turn]:
     """Give the turns of names in their order. Raises StateUnavailable."""
     if not keys:
         return []
-    names = [plain(key) for key in keys]
+    names = [_plain(key) for key in keys]
     found = await asked.rows(_turns_of(len(names)), *(part for name in names for part in name))
     turns = {
         (route, name): Turn(epoch, None if filed[0] is None else read_filed(filed))
@@ -33,7 +33,7 @@ async def take(session: Session, turns: Mapping[Key, int], task: str, now: str) 
 
     In a fixed order: of two writes that want the same two names, none waits for the other in a circle.
     """
-    wanted = sorted((plain(key), epoch) for key, epoch in turns.items())
+    wanted = sorted((_plain(key), epoch) for key, epoch in turns.items())
     unseen = [key for key, epoch in wanted if not epoch]
     if unseen and len(unseen) == len(wanted):
         await _take_unseen(session, unseen, task, now)
@@ -45,13 +45,27 @@ async def take(session: Session, turns: Mapping[Key, int], task: str, now: str) 
             await _take_unseen(session, [key], task, now)
 
 
+async def take_what_is_free(session: Session, keys: Iterable[Key], task: str, now: str) -> None:
+    """Take those names that nobody has, whatever became of them before. Raises StateUnavailable."""
+    for route, name in sorted(map(_plain, keys)):
+        await session.change(
+            f"INSERT INTO turn (route, name, task, epoch, touched) VALUES ($1, $2, $3, 1, {now})"
+            " ON CONFLICT (route, name) DO UPDATE"
+            " SET task = excluded.task, epoch = turn.epoch + 1, touched = excluded.touched"
+            " WHERE turn.task IS NULL",
+            route,
+            name,
+            task,
+        )
+
+
 async def let_go(session: Session, task: str, now: str) -> None:
     """Free the names that a write has. Raises StateUnavailable."""
     # By one statement, so that the names of an appointment are as old as each other.
     await session.change(f"UPDATE turn SET task = NULL, touched = {now} WHERE task = $1", task)
 
 
-def plain(key: Key) -> Key:
+def _plain(key: Key) -> Key:
     """Write a name so that every database takes it: PKB's names may hold what is no text to PostgreSQL."""
     route, name = key
     if name.isprintable() and "\\" not in name:
