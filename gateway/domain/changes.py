@@ -35,9 +35,8 @@ class Changes:
                 self._intents[record["task"]] = record
             # Any chain may tell how a write ended, and may be read before the chain that intended it.
             case "outcome" if self._is_theirs(record) and self._is_late_enough(record, _SET_BACK):
-                known = self._outcomes.get(record["task"])
-                if known is None or (record["final"], record["time"]) > (known["final"], known["time"]):
-                    self._outcomes[record["task"]] = record
+                known = self._outcomes.get(record["task"], record)
+                self._outcomes[record["task"]] = max(known, record, key=_finality)
 
     def _is_late_enough(self, record: Mapping[str, Any], slack: timedelta = timedelta(0)) -> bool:
         return datetime.fromisoformat(record["time"]) >= self.since - slack
@@ -58,3 +57,8 @@ class Changes:
     def _joined(self) -> Iterable[Made]:
         ordered = sorted(self._intents.values(), key=lambda intent: (intent["time"], intent["task"]))
         return [Made(each, self._outcomes[each["task"]]) for each in ordered if each["task"] in self._outcomes]
+
+
+def _finality(outcome: Mapping[str, Any]) -> tuple[bool, str]:
+    """Order what is told of one write: its end after whatever was known before it."""
+    return outcome["final"], outcome["time"]

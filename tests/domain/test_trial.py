@@ -48,6 +48,12 @@ def test_a_bad_reason_is_refused_and_not_passed_over() -> None:
     assert (trial.decision.code, trial.unasked) == (Code.REASON_NOT_ALLOWED, None)
 
 
+def test_a_read_has_nothing_left_to_say() -> None:
+    assert try_out(WHO, Read(), appointment(), policy(), NOW) == Trial(
+        decide(WHO, Read(), appointment(), policy(), NOW)
+    )
+
+
 @given(commands(), appointments())
 def test_a_command_that_says_something_is_decided_as_for_a_partner(command: Command, seen: Appointment) -> None:
     if command in (Change(claim=command.claim), Cancel((), claim=command.claim)):

@@ -1,14 +1,19 @@
 """What a Task says of itself."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from gateway.domain.grant import Operation
 from gateway.domain.outcome import TaskStatus
-from gateway.flow.tasks import Task
+from gateway.flow.tasks import Task, outline
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+
+
+def a_task(status: TaskStatus) -> Task:
+    return Task("0197-1", "drdoctor", "airedale", "a-1", Operation.CANCEL, status, requested=NOW, updated=NOW)
 
 
 @pytest.mark.parametrize(
@@ -23,9 +28,21 @@ NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
     ],
 )
 def test_it_is_open_until_it_has_an_end(status: TaskStatus, is_open: bool) -> None:
-    task = Task("0197-1", "drdoctor", "airedale", "a-1", Operation.CANCEL, status, requested=NOW, updated=NOW)
-    assert task.open is is_open
+    assert a_task(status).open is is_open
 
 
 def test_the_table_has_every_status() -> None:
     assert len(TaskStatus) == 6
+
+
+def test_people_are_told_which_write_it_is_and_nothing_of_what_it_carried() -> None:
+    task = replace(a_task(TaskStatus.FAILED), outcome="unknown", trace={"record": "not for people"})
+    assert outline(task) == {
+        "id": "0197-1",
+        "partner": "drdoctor",
+        "customer": "airedale",
+        "appointment": "a-1",
+        "operation": "cancel",
+        "status": "failed",
+        "outcome": "unknown",
+    }
