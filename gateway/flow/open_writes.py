@@ -267,8 +267,8 @@ class OpenWrites:
         if not await self._recorded(record):
             # What happened has happened. The partner is told the truth and the record is owed; until it is paid
             # no new write begins.
-            await self.arrears.tell(self.store.secure)
             self._owed[task] += 1
+            await self.arrears.tell(self.store.secure)
             return self._start(self._pay({**record, "recovered": True}, task, final=final))
         if final:
             self._on_record.add(task)

@@ -252,6 +252,30 @@ async def test_no_new_intent_is_made_while_an_outcome_is_owed(bench: Bench) -> N
     assert len(bench.hospital.sent) == 1
 
 
+async def test_an_outcome_is_owed_from_when_it_was_refused_not_from_when_the_store_has_answered(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = asyncio.Event()
+
+    async def slow(_: Shelf) -> None:
+        await answered.wait()
+
+    monkeypatch.setattr(Shelf, "secure", slow)
+    bench.hospital.copies["a-2"] = appointment(id="a-2")
+    bench.paper.full_for = frozenset({"outcome"})
+    first = asyncio.create_task(bench.run())
+    await spin()
+    bench.paper.full_for = frozenset()
+    assert bench.open_writes.owed == 1
+
+    with pytest.raises(JournalUnavailable):
+        await bench.run(appointment="a-2", task="t-2")
+
+    answered.set()
+    assert isinstance(await first, Shown)
+    assert len(bench.hospital.sent) == 1
+
+
 async def test_an_owed_outcome_is_paid_as_recovered_when_the_audit_stream_is_back(bench: Bench) -> None:
     bench.hospital.copies["a-2"] = appointment(id="a-2")
     bench.paper.full_for = frozenset({"outcome"})
