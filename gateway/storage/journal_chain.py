@@ -101,12 +101,7 @@ class ChainWriter:
     @property
     def checkpoint_due(self) -> bool:
         """Whether the last checkpoint is too old or too far back. One that follows nothing new is never due."""
-        if self._signer is None or self._head.seq <= self._signed_seq:
-            return False
-        age = (self._clock() - self._signed_at).total_seconds()
-        many = self._head.seq - self._signed_seq >= self._settings.checkpoint_records
-        # After a clock was set back, an age below zero would put the next signature off until it has caught up.
-        return many or not 0 <= age < self._settings.checkpoint_seconds
+        return self._signer is not None and self._due_after(self._head)
 
     def begin(self) -> Committed:
         """Start a chain: its first record names the last hash of every chain in the folder, and torn tails."""
@@ -177,7 +172,12 @@ class ChainWriter:
         return Committed(tuple(results), tuple(lines))
 
     def _due_after(self, head: Head) -> bool:
-        return head.seq - self._signed_seq >= self._settings.checkpoint_records
+        if head.seq <= self._signed_seq:
+            return False
+        age = (self._clock() - self._signed_at).total_seconds()
+        many = head.seq - self._signed_seq >= self._settings.checkpoint_records
+        # After a clock was set back, an age below zero would put the next signature off until it has caught up.
+        return many or not 0 <= age < self._settings.checkpoint_seconds
 
     def _checkpoint(self, signer: Signer, head: Head) -> Draft:
         message = checkpoint_message(head.chain, head.seq + 1, head.hash)

@@ -217,6 +217,16 @@ async def test_a_quiet_chain_gets_its_checkpoint_too(bench: Bench) -> None:
         assert bench.events == ["start", "checkpoint", "read", "checkpoint"]
 
 
+async def test_a_chain_that_is_never_quiet_gets_its_checkpoint_too(bench: Bench) -> None:
+    async with bench.journal(signer=SIGNER, chain={"checkpoint_seconds": 60}, patience=60) as journal:
+        await journal.write(read(1))
+        bench.clock.advance(seconds=61)
+        assert await journal.write(read(2)) == 4
+        assert await journal.write(read(3)) == 6
+        assert bench.events == ["start", "checkpoint", "read", "read", "checkpoint", "read"]
+    assert not verify([bench.directory], keys={SIGNER.kid: SIGNER.key.public_key()}).bad
+
+
 async def test_a_clock_that_was_set_back_does_not_put_the_next_checkpoint_off(bench: Bench) -> None:
     async with bench.journal(signer=SIGNER, chain={"checkpoint_seconds": 60}) as journal:
         bench.clock.advance(hours=-3)
