@@ -29,8 +29,8 @@ sync = os.fdatasync
 
 _SETTINGS: Final = ("journal_mode = WAL", "synchronous = NORMAL", "trusted_schema = OFF", "foreign_keys = ON")
 _PARAMETER: Final = re.compile(r"\$(?=[0-9])")
-_FAULTS: Final = (sqlite3.Error, ValueError, OverflowError)
-"""A closed connection answers ValueError; Python's numbers can be larger than SQLite's."""
+_FAULTS: Final = (sqlite3.Error, ValueError, OverflowError, MemoryError)
+"""A closed connection answers ValueError; Python's numbers can be larger than SQLite's, and so can its memory."""
 
 T = TypeVar("T")
 _Work = Callable[["_Session"], Awaitable[Any]]
@@ -267,16 +267,16 @@ class SqliteDatabase:
     async def open(cls, url: str) -> "SqliteDatabase":
         """Open, and make if need be, the file of `sqlite:////absolute/path`, readable by its owner only."""
         path = path_of(url)
-        database = cls(path)
         try:
-            await asyncio.to_thread(_prepare, path)
+            database = cls(await asyncio.to_thread(_prepare, path))
+        except OSError as error:
+            raise StateUnavailable("the state file cannot be opened") from error
+        try:
             for connection in (database._writer, database._reader):
                 await _set_up(connection)
             await database._reader.rows("PRAGMA query_only = ON")
-        except BaseException as error:
+        except BaseException:
             await database.close()
-            if isinstance(error, OSError):
-                raise StateUnavailable("the state file cannot be opened") from error
             raise
         return database
 
@@ -326,14 +326,20 @@ def _numbered(sql: str) -> str:
     return _PARAMETER.sub("?", sql)
 
 
-def _prepare(path: Path) -> None:
-    """Make the file with mode 0600; SQLite gives the same mode to the two files beside it."""
+def _prepare(named: Path) -> Path:
+    """Make the file with mode 0600; SQLite gives the same mode to the two files beside it, wherever a link to it lies.
+
+    One that is there already is not opened: this process may have it open elsewhere, and by closing it here would let
+    go of all its locks on it. Then another process takes itself for the last one, and removes the log.
+    https://sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
+    """
+    path = Path(os.path.realpath(named))
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        os.fchmod(descriptor, 0o600)
-    finally:
-        os.close(descriptor)
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    if path.is_file():
+        path.chmod(0o600)
+    return path
 
 
 async def _set_up(connection: _Connection) -> None:

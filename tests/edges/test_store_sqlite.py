@@ -60,6 +60,20 @@ async def test_a_file_left_open_to_others_is_closed_to_them(url: str) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_a_state_file_may_be_a_link_to_another_place(tmp_path: Path, *, is_there: bool) -> None:
+    """SQLite keeps its log beside the file itself, not beside the link."""
+    url, place = f"sqlite:///{tmp_path}/state.db", tmp_path / "elsewhere" / "kept.db"
+    if is_there:
+        await (await open_database(f"sqlite:///{place}")).close()
+    path_of(url).symlink_to(place)
+    store = await open_store(url, "chain-1", KEEP)
+    await sent(store)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in place.parent.iterdir()}
+    assert modes == {"kept.db": 0o600, "kept.db-wal": 0o600, "kept.db-shm": 0o600}
+    await store.close()
+
+
 @pytest.mark.parametrize(
     "address", ["sqlite:///var/state.db", "sqlite://", "postgresql://db/state", "/var/state.db", ""]
 )
@@ -167,6 +181,31 @@ async def test_a_file_that_another_process_never_finishes_is_not_used(
         await open_database(url)
 
 
+async def test_who_visits_from_the_same_process_lets_go_of_no_lock_of_its_gateway(store: Store, url: str) -> None:
+    """POSIX drops what locks a process has on a file as soon as it closes the file, by whatever descriptor.
+
+    SQLite takes care of that. Without its locks, whoever else closes the file takes itself for the last one, and
+    removes the log from under the gateway.
+    """
+    log = path_of(url).with_name("state.db-wal")
+    inode = log.stat().st_ino
+    for _ in range(2):
+        visitor = await visit_store(url, "a person's", KEEP)
+        await visitor.close()
+    assert await _told_by_another(url, "SELECT chain FROM node") == "chain-1"
+    assert log.stat().st_ino == inode
+    await sent(store)
+    assert await _told_by_another(url, "SELECT phase FROM task") == "sent"
+
+
+async def _told_by_another(url: str, question: str) -> str:
+    """Have another process ask, and close the file."""
+    script = "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchone())"
+    command = [sys.executable, "-c", script, str(path_of(url)), question]
+    run = await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, text=True)
+    return run.stdout.strip()
+
+
 # Files that cannot be used
 
 
@@ -221,6 +260,28 @@ async def test_a_full_disk_undoes_the_whole_change_and_is_recovered_from(store: 
     await store.database._writer.change(f"PRAGMA max_page_count = {pages + 1000}")
     assert await store.end(task, large, "chain-1")
     assert (await store.look([A]))[0].holder is None
+
+
+def test_a_file_for_which_there_is_no_memory_answers_nothing_and_keeps_nobody_waiting(url: str) -> None:
+    script = (
+        "import asyncio, contextlib, sys\n"
+        "from gateway.flow.ports import StateUnavailable\n"
+        "from gateway.storage.store import open_store\n"
+        "from tests.edges.store_bench import KEEP, A, a_task\n"
+        "async def main():\n"
+        "    store = await open_store(sys.argv[1], 'chain-1', KEEP)\n"
+        "    with contextlib.suppress(StateUnavailable, MemoryError):\n"
+        "        await store.database._writer.rows('PRAGMA hard_heap_limit = 1')\n"
+        "    for change in (store.hold(a_task(), {A: 0}, 'chain-1'), store.renew(), store.drop('t-1')):\n"
+        "        try:\n"
+        "            await asyncio.wait_for(change, 10)\n"
+        "        except StateUnavailable as error:\n"
+        "            print(error)\n"
+        "    await store.close()\n"
+        "asyncio.run(main())\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script, url], check=False, capture_output=True, text=True, timeout=30)
+    assert run.stdout.splitlines() == ["the state file cannot answer"] * 3, run.stderr
 
 
 async def test_a_visitor_opens_a_file_beside_its_gateway(store: Store, url: str) -> None:
