@@ -107,7 +107,13 @@ class Door:
                     self.answers -= 1
                     if self.answers == 0:
                         for each in list(self._open):
-                            each.close()
+                            _close(each)
+        _close(writer)
+
+
+def _close(writer: asyncio.StreamWriter) -> None:
+    # In the first releases of Python 3.11 a TLS transport that is closed twice can be aborted no more.
+    if not writer.is_closing():
         writer.close()
 
 
