@@ -111,7 +111,8 @@ class Writes:
     async def drain(self) -> None:
         """Wait for every write that was begun, and for those that begin meanwhile."""
         while self.running:
-            await asyncio.gather(*self.running, return_exceptions=True)
+            # From Python 3.12 on `gather` returns without a turn of the loop where all are done, and so would for ever.
+            await asyncio.wait(self.running)
 
     async def _carry_out(self, order: Order) -> Answer:
         try:
