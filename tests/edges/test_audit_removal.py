@@ -29,7 +29,7 @@ def bench(tmp_path: Path) -> Bench:
 
 
 async def a_run(bench: Bench, days: int = 3) -> str:
-    """A process that wrote a file a day, in eight records with the default, and stopped."""
+    """A process that wrote a file a day, in nine records with the default, and stopped."""
     async with bench.journal(signer=SIGNER, patience=9.0) as journal:
         for day in range(days):
             await journal.write({"event": "read", "appointment": str(day)})
@@ -60,7 +60,7 @@ async def test_what_is_too_old_goes_and_the_rest_verifies(bench: Bench) -> None:
     ]
     for keys in (KEYS, None):
         found = good(verify([bench.directory], keys=keys))
-        assert found[first] == (5, 3)
+        assert found[first] == (6, 3)
         assert good(verify([bench.directory], keys=keys, processes=2)) == found
 
 
@@ -69,11 +69,11 @@ async def test_a_whole_chain_may_go_though_later_starts_name_it(bench: Bench) ->
     async with bench.journal(signer=SIGNER, chain=SOON) as journal:
         assert await retention(bench, journal).clean() > 3
     found = good(verify([bench.directory], keys=KEYS))
-    assert found[first] == (0, 8)
+    assert found[first] == (0, 9)
     assert found[second][1] > 0
     known = {first: [Named(2, "the checkpoint kept elsewhere")]}
     assert good(verify([bench.directory], keys=KEYS, checkpoints=known)) == found
-    beyond = {first: [Named(9, "the checkpoint kept elsewhere")]}
+    beyond = {first: [Named(10, "the checkpoint kept elsewhere")]}
     [bad] = verify([bench.directory], keys=KEYS, checkpoints=beyond).bad
     assert (bad.chain, bad.what) == (first, What.MISSING_CHAIN)
 
@@ -136,11 +136,11 @@ async def test_a_file_that_is_still_there_though_its_removal_is_on_record_does_n
         await retention(bench, journal).clean()
     name = f"{first}.000001.jsonl"
     shutil.copy(kept / name, bench.directory / name)
-    assert good(verify([bench.directory], keys=KEYS))[first] == (8, 0)
+    assert good(verify([bench.directory], keys=KEYS))[first] == (9, 0)
     assert independent_verdict(bench.directory)
     async with bench.journal(signer=SIGNER, chain=SOON) as journal:
         assert await retention(bench, journal).clean() == 1
-    assert good(verify([bench.directory], keys=KEYS))[first] == (5, 3)
+    assert good(verify([bench.directory], keys=KEYS))[first] == (6, 3)
 
 
 async def test_nothing_goes_before_its_record_is_signed(bench: Bench) -> None:
@@ -161,7 +161,7 @@ async def test_without_a_key_nothing_is_waited_for(bench: Bench) -> None:
     bench.clock.advance(days=28)
     async with bench.journal() as journal:
         assert await retention(bench, journal, signed=False).clean() == 1
-    assert good(verify([bench.directory]))[first] == (5, 3)
+    assert good(verify([bench.directory]))[first] == (6, 3)
 
 
 async def test_what_is_not_on_record_does_not_go(bench: Bench) -> None:
@@ -233,7 +233,7 @@ async def test_a_statement_that_goes_itself_is_repeated_for_as_long_as_somebody_
             async with bench.journal(signer=SIGNER, chain=SOON) as journal:
                 await retention(bench, journal).clean()
             bench.clock.advance(days=40)
-            assert good(verify([bench.directory], keys=KEYS))[first] == (0, 8)
+            assert good(verify([bench.directory], keys=KEYS))[first] == (0, 9)
     async with bench.journal(signer=SIGNER, chain=SOON) as journal:
         await retention(bench, journal).clean()
     assert verify([bench.directory], keys=KEYS).bad == ()
