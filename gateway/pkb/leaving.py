@@ -47,17 +47,20 @@ class Progress:
     def leave(self, protocol: ResponseHandler, request: bytes) -> bool:
         """Write a request, or nothing at all; whether it was written. Raises RuntimeError where the fence fails."""
         transport = protocol.transport
-        if transport is None or transport.is_closing() or (self.fenced and not self._may_leave(protocol, transport)):
+        # What was said before anything was asked is no answer.
+        if transport is None or transport.is_closing() or protocol.should_close:
+            return False
+        if self.fenced and not self._may_leave(transport):
             return False
         # From the question to the socket nothing waits.
         transport.write(request)
         return True
 
-    def _may_leave(self, protocol: ResponseHandler, transport: asyncio.Transport) -> bool:
+    def _may_leave(self, transport: asyncio.Transport) -> bool:
         """Decide, right before the first byte, whether it may leave."""
         if not self._may_write():
             self.withheld = "this process may no longer write"
-        elif protocol.should_close or (self.reused and not _is_silent(transport)):
+        elif self.reused and not _is_silent(transport):
             # PKB has hung up, or said something unasked, before anything was sent.
             self.left = False
         # Last, since time passes while the others are asked.

@@ -164,6 +164,28 @@ async def test_nothing_leaves_where_pkb_hung_up_or_spoke_unasked_up_to_the_last_
     assert [data[:3] for data in received] == [b"GET", b"GET"]
 
 
+async def test_what_pkb_said_unasked_is_no_answer_to_the_next_read(http: HttpClient) -> None:
+    asked: list[int] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = len(set(asked)) + 1
+        while await reader.readuntil(b"\r\n\r\n"):
+            asked.append(number)
+            writer.write(OK)
+            await asyncio.sleep(0.01)
+            if number == 1:
+                writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+
+    async with serving(answer) as port:
+        base = f"http://127.0.0.1:{port}"
+        await get(http, base)
+        await asyncio.sleep(0.05)
+        with pytest.raises(Broken):
+            await get(http, base)
+        assert (await get(http, base)).status == 200
+    assert asked == [1, 2]
+
+
 async def test_a_fence_keeps_a_write_back_from_a_connection_that_is_there(
     http: HttpClient, upstream: RawUpstream
 ) -> None:
