@@ -179,9 +179,7 @@ class HttpClient:
                 # Until the connection is there, with its TLS, no byte of a request can leave.
                 connection = await connector.connect(server.way, [], opened.waits)
                 progress.connected = True
-                answer = await _exchange(connection, request, progress)
-                progress.whole = True
-                return answer
+                return await _exchange(connection, request, progress)
         except HttpFault:
             raise
         except TimeoutError as error:
@@ -190,8 +188,6 @@ class HttpClient:
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
             # The text of a foreign error may quote what PKB sent; its kind says enough.
             raise _fault(progress, type(error).__name__) from error
-        finally:
-            progress.end()
 
 
 class _Kept(aiohttp.TCPConnector):
@@ -247,10 +243,12 @@ async def _exchange(connection: Connection, request: bytes, progress: Progress) 
         progress.status = head.code
         answer = await _answer(head, content)
     except BaseException:
+        progress.drop()
         connection.close()
         raise
     if protocol.writing_paused:
-        # PKB has not taken in all of the request: no other may come behind it.
+        # PKB has not taken in all of the request, and does not wait for it: nothing more of it, nor another behind it.
+        progress.drop()
         connection.close()
     else:
         # aiohttp closes it where the answer was not read to its end, or PKB wants it closed.

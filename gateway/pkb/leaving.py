@@ -35,8 +35,6 @@ class Progress:
     withheld: str = ""
     """Why it was kept back, if it was."""
     status: int | None = None
-    whole: bool = False
-    """Whether all of an answer came."""
     transport: asyncio.Transport | None = None
 
     @property
@@ -76,9 +74,9 @@ class Progress:
         except Exception as fault:
             raise RuntimeError("the fence failed") from fault
 
-    def end(self) -> None:
-        """Unless an answer came: drop what is still to be sent, so that no message becomes whole after its time."""
-        if self.whole or self.transport is None:
+    def drop(self) -> None:
+        """Drop what is still to be sent, so that no message becomes whole after its time. Comes before any closing."""
+        if self.transport is None:
             return
         wire = self.transport.get_extra_info("socket")
         if wire is not None:

@@ -1,6 +1,7 @@
 """A write leaves in its time or not at all: proven on raw sockets, with a process that stops at the worst time."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -11,11 +12,11 @@ from yarl import URL
 
 from gateway.flow.ports import Doubt, NotSent, Sender
 from gateway.pkb.breaker import BreakerState
-from gateway.pkb.http import Broken, HttpClient, NotConnected, Reuse, Withheld
+from gateway.pkb.http import Broken, HttpClient, NotConnected, Reuse, Unreadable, Withheld
 from tests.edges import test_hl7_route as hl7
 from tests.edges.pkb_bench import CANCEL, CUSTOMER, PUT, SENDER, box, soon
-from tests.edges.raw_network import authority, listening, stalled_reader
-from tests.edges.raw_upstream import RawUpstream, raw_upstream, reply
+from tests.edges.raw_network import authority, listening, serving, stalled_reader
+from tests.edges.raw_upstream import RawUpstream, Reply, raw_upstream, reply
 from tests.edges.test_aggregated import PATIENT, TOKEN, granted, person
 from tests.edges.test_hl7_ack import ack
 
@@ -123,6 +124,42 @@ async def test_what_pkb_did_not_take_in_time_is_never_sent_later(http: HttpClien
             await http.send("PUT", URL(f"{server.url}/thing"), {}, soon(0.4), body=huge, reuse=Reuse.NEVER)
         assert caught.value.late
         assert len(await server.read_all()) < len(huge)
+
+
+async def test_what_pkb_did_not_take_in_before_it_answered_is_never_sent_later(http: HttpClient) -> None:
+    huge = b"x" * 20_000_000
+    answered, received = asyncio.Event(), bytearray()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+        await answered.wait()
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                received.extend(data)
+        ended.set()
+
+    ended = asyncio.Event()
+    async with serving(answer) as port, asyncio.timeout(5):
+        url = URL(f"http://127.0.0.1:{port}/thing")
+        told = await http.send("PUT", url, {}, soon(), body=huge, reuse=Reuse.NEVER)
+        answered.set()
+        await ended.wait()
+    assert told.status == 503
+    assert len(received) < len(huge)
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+async def test_a_write_that_is_not_answered_in_http_is_told_as_one_that_left(secure: bool, tmp_path: Path) -> None:
+    ca = authority(tmp_path)
+    async with (
+        raw_upstream(ca.server() if secure else None) as upstream,
+        HttpClient("gateway/test", ssl_context=ca.trust()) as http,
+    ):
+        upstream.on("PUT /thing", Reply(b"I am no HTTP at all\r\n\r\n"))
+        with pytest.raises(Unreadable):
+            await http.send("PUT", thing(upstream), {}, soon(), body=BODY, reuse=Reuse.NEVER)
+        assert upstream.count("PUT /thing") == 1
 
 
 @pytest.mark.parametrize("answer", [True, False], ids=["may write", "may not write"])
