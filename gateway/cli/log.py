@@ -60,6 +60,8 @@ class Gathering(Lenient):
     def __init__(self, file: TextIO) -> None:
         super().__init__(file)
         self._waiting: list[str] = []
+        # Reentrant: the collector may run in here too, and end something that has a line of its own to say.
+        self._turn = threading.RLock()
         atexit.register(self.flush)
 
     def info(self, message: str) -> None:
@@ -69,15 +71,15 @@ class Gathering(Lenient):
         except RuntimeError:
             self.msg(message)
             return
-        with self._lock:
+        with self._turn:
+            first = not self._waiting
             self._waiting.append(message)
-            first = len(self._waiting) == 1
         if first:
             loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Write what waits."""
-        with self._lock:
+        with self._turn:
             waiting, self._waiting = self._waiting, []
             for piece in _pieces(waiting):
                 with contextlib.suppress(OSError):
@@ -86,8 +88,9 @@ class Gathering(Lenient):
 
     def msg(self, message: str) -> None:
         """Write a line behind those that wait."""
-        self.flush()
-        super().msg(message)
+        with self._turn:
+            self._waiting.append(message)
+            self.flush()
 
     log = debug = warn = warning = msg
     fatal = failure = err = error = critical = exception = msg

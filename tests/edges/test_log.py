@@ -2,12 +2,14 @@
 
 import asyncio
 import errno
+import gc
 import io
 import json
 import re
 import select
 import subprocess
 import sys
+import threading
 from fractions import Fraction
 from typing import Any
 
@@ -193,6 +195,41 @@ async def test_a_round_whose_lines_a_full_disk_loses_is_over_all_the_same() -> N
     log.info("x")
     await asyncio.sleep(0)
     log.error("y")
+
+
+class Collected(io.StringIO):
+    """A file in the middle of whose lines the collector finds something."""
+
+    def write(self, text: str) -> int:
+        gc.collect()
+        return super().write(text)
+
+
+def test_a_line_that_the_collector_has_to_say_in_the_middle_of_another_holds_nobody_up() -> None:
+    file = Collected()
+    log = Gathering(file)
+
+    class Lost:
+        """As a task is whose error nobody asked for."""
+
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            log.error("lost")
+
+    async def live() -> None:
+        log.info("a")
+        Lost()
+        await asyncio.sleep(0)
+        Lost()
+        log.error("b")
+
+    thread = threading.Thread(target=asyncio.run, args=(live(),), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert sorted(file.getvalue().splitlines()) == ["a", "b", "lost", "lost"]
 
 
 LAST_WORDS = """
