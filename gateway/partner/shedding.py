@@ -186,6 +186,8 @@ class Turnstile:
                 return
             self._refused = now
             _, told = waiting.popleft()
+            if not self._waiting:
+                self._standing = None
             if not told.done():
                 told.set_result(False)
 

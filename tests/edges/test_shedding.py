@@ -259,6 +259,20 @@ async def test_a_calm_without_refusals_ends_the_overload() -> None:
     assert bench.away == [-1]
 
 
+async def test_a_burst_is_none_the_worse_for_an_overload_that_ended_with_everybody_turned_away() -> None:
+    bench = await crowded()
+    bench.now += PATIENCE + 0.01
+    await bench.leave(PLACES // (AT_ONCE + 1))
+    assert len(bench.turnstile) == 1
+    await bench.round()
+    assert len(bench.turnstile) == 0
+    bench.now += 100.0
+    away = len(bench.away)
+    await bench.come(*range(1000, 1000 + 2 * PLACES))
+    await bench.leave()
+    assert (len(bench.away), bench.turnstile.overloaded) == (away, False)
+
+
 async def test_the_queue_that_was_empty_for_a_moment_counts_as_new() -> None:
     bench = Bench()
     await bench.come(0, 1)
