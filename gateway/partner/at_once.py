@@ -24,8 +24,8 @@ class Prepared:
     @classmethod
     def of(cls, status: int, reason: str, headers: Sequence[tuple[str, str]], body: bytes, code: str | None) -> Self:
         """Write one."""
-        lines = [*headers, (hdrs.CONTENT_LENGTH, str(len(body))), *ALWAYS]
-        head = "".join(f"{name}: {value}\r\n" for name, value in lines)
+        lines = {**dict(ALWAYS), **dict(headers), hdrs.CONTENT_LENGTH: str(len(body))}
+        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         return cls(status, code, f"HTTP/1.1 {status} {reason}\r\n{head}", body)
 
     def answer(self, request_id: str, correlation_id: str | None) -> bytes:

@@ -126,7 +126,9 @@ class Wire:
         first, *lines = text.split("\r\n")
         assert first.startswith("HTTP/1.1 ")
         pairs = [line.partition(":") for line in lines if line]
-        return int(first.split(" ")[1]), {name.lower(): value.strip() for name, _, value in pairs}
+        headers = {name.lower(): value.strip() for name, _, value in pairs}
+        assert len(headers) == len(pairs), "no answer has two lines of a header"
+        return int(first.split(" ")[1]), headers
 
     async def _body(self, headers: dict[str, str]) -> bytes:
         return await self.reader.readexactly(int(headers.get("content-length", "0")))
