@@ -108,9 +108,11 @@ class PartnerProtocol(RequestHandler):
         """Start the clock; unflushed bytes of an answer count as soon as there are any."""
         # uvloop's transports are of no class of asyncio, and do the same.
         transport = cast("asyncio.WriteTransport", transport)
-        # asyncio's TLS compares the other way round, and so would never see a buffer of 0 bytes as emptied.
-        transport.set_write_buffer_limits(high=0 if transport.get_extra_info("sslcontext") is None else 1)
         super().connection_made(transport)
+        # Asked here for good: aiohttp takes a connection that it has closed for one without TLS.
+        plain = self.ssl_context is None
+        # asyncio's TLS compares the other way round, and so would never see a buffer of 0 bytes as emptied.
+        transport.set_write_buffer_limits(high=0 if plain else 1)
         self.peer = connection_peer(transport.get_extra_info("peername"))
         if self._room.enter(self):
             self._await_headers()

@@ -71,6 +71,23 @@ async def test_a_request_is_answered_over_current_tls(ca: Authority) -> None:
         assert wire.writer.get_extra_info("ssl_object").version() == "TLSv1.3"
 
 
+@pytest.mark.parametrize("requests", [0, 1], ids=["that asked nothing", "that asked"])
+async def test_a_caller_that_hangs_up_is_let_go_without_a_word_in_the_log(
+    requests: int, ca: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever looks whether the port is open does so every few seconds."""
+    async with listening(context(Identity(*ca.pair()))) as port:
+        async with connected(port, ca.trust()) as wire:
+            for _ in range(requests):
+                await wire.send(get())
+                assert (await wire.answer()).status == 200
+            await asyncio.sleep(0.05)
+            wire.writer.close()
+            assert await wire.closed(within=1.0)
+        await asyncio.sleep(0.05)
+    assert caplog.messages == []
+
+
 async def test_a_connection_is_kept_after_an_answer_and_closed_after_a_refusal(ca: Authority) -> None:
     patient = HttpLimits(discard=0.2)
     async with listening(context(Identity(*ca.pair())), patient) as port, connected(port, ca.trust()) as wire:
