@@ -160,7 +160,9 @@ class PartnerProtocol(RequestHandler):
             if not fresh or self._turned_away(fresh):
                 return bool(fresh)
             asleep.set_result(None)
-        if fresh and not self._broken:
+        # What comes behind a request that is not answered yet is on its way to nobody: its caller may never take an
+        # answer, and a few such connections would fill all places.
+        if fresh and not (self._broken or self._request_in_progress):
             coming.add(self)
         return bool(fresh)
 
@@ -324,7 +326,7 @@ class PartnerServer(Server):
         self._handler = handler
         self._edge = edge
         self.coming: set[PartnerProtocol] = set()
-        """Connections with a request that has not got to the handler yet."""
+        """Connections with a request that has not got to the handler yet, and none before it that is under way."""
         self.room = Connections(most_connections(edge.limits.connections))
 
     def __call__(self) -> RequestHandler:

@@ -58,7 +58,7 @@ def test_no_new_attribute_of_a_request_hides_one_of_aiohttps() -> None:
 def test_the_attributes_leaned_on_are_still_there() -> None:
     slots = {*RequestHandler.__slots__, *BaseProtocol.__slots__}
     assert slots >= {"_waiter", "_messages", "_max_msg_queue_size", "_read_bufsize", "_force_close", "_parser", "_loop"}
-    assert slots >= {"_keepalive", "_next_keepalive_close_time"}
+    assert slots >= {"_keepalive", "_next_keepalive_close_time", "_request_in_progress"}
     for name in ("_resume_transport_reading", "close", "force_close", "ssl_context"):
         assert hasattr(RequestHandler, name), name
     assert "self._loop =" in inspect.getsource(Server.__init__)

@@ -243,6 +243,34 @@ async def test_requests_on_their_way_take_the_places_of_those_who_come_behind_th
         assert len(bench.handled) == 1
 
 
+@pytest.mark.parametrize("first", ["/slow", "/big"], ids=["handled", "answered to nobody who reads"])
+async def test_a_request_behind_one_that_is_not_answered_yet_is_not_on_its_way(first: str) -> None:
+    """Or a few callers who take no answer would hold all places, and keep up an overload for everybody."""
+    bench, told = WireBench(), list[int]()
+
+    def is_full(coming: int) -> bool:
+        told.append(coming)
+        return False
+
+    runner = partner_runner(
+        bench.handle, HttpEdge(bench.on_malformed, bench.on_fault, lambda: "new", QUICK, is_full=is_full)
+    )
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    bench.port = runner.addresses[0][1]
+    try:
+        async with wire(bench) as opened, wire(bench) as other:
+            opened.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a transport of a socket reads too
+            await opened.send(get(target=first))
+            await asyncio.sleep(0.05)
+            await opened.send(get(target="/next"))
+            await asyncio.sleep(0.05)
+            assert (await answer_of(other, get())).status == 200
+        assert (bench.handled[:2], told[-1]) == ([first, "/x"], 0)
+    finally:
+        await runner.cleanup()
+
+
 async def test_requests_on_their_way_do_not_count_towards_the_hard_cap() -> None:
     """Many of them are answered before the next one is looked at."""
     async with crowd() as (here, _):
