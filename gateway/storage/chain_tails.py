@@ -8,7 +8,7 @@ import asyncio
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,6 +27,8 @@ AT_LEAST: Final = 1024 * 1024
 _SET_BACK: Final = timedelta(days=1)
 """By how much a clock may have been set back between an intent and its end in another chain."""
 _BLOCK: Final = 256 * 1024
+_TRIES: Final = 3
+"""How often a folder is looked at anew of which a file was removed meanwhile, after its time."""
 
 _TASK: Final = re.compile(rb'"task":"([^"\\]+)"')
 _TIME: Final = re.compile(rb'"time":"([^"\\]+)"')
@@ -175,10 +177,17 @@ def _told(intent: int | None, last: Record, *, ended: bool) -> Told:
 
 async def _reading(read: Callable[[], _T]) -> _T:
     try:
-        return await asyncio.to_thread(read)
+        return await asyncio.to_thread(_while_files_go, read)
     except (OSError, _LineTooLong) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise JournalUnavailable(f"the audit folder cannot be read: {reason}") from error
+
+
+def _while_files_go(read: Callable[[], _T]) -> _T:
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):
+            return read()
+    return read()
 
 
 class _LineTooLong(Exception):

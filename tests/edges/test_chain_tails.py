@@ -252,6 +252,22 @@ async def test_a_process_that_changes_files_all_the_time_is_alive_until_it_is_ki
         assert looks > 10
 
 
+async def test_a_file_that_is_removed_after_its_time_while_the_folder_is_looked_at_is_no_fault(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_chain(folder, FIRST, [START, STOP])
+    write_chain(folder, SECOND, [START, intent("t2")])
+    listing = Path.iterdir
+
+    def gone(self: Path) -> Iterator[Path]:
+        found = sorted(listing(self))
+        (folder / f"{FIRST}.000001.jsonl").unlink(missing_ok=True)
+        return iter(found)
+
+    monkeypatch.setattr(Path, "iterdir", gone)
+    assert await open_tasks(folder) == ["t2"]
+
+
 async def test_a_chain_whose_files_were_removed_is_not_in_the_folder(folder: Path) -> None:
     chains = ChainFolder(folder)
     async with rotating_writer(folder) as (process, chain):
