@@ -30,6 +30,7 @@ ON_BOTH_LOOPS = frozenset(
         "test_http_protocol.py",
         "test_http_room.py",
         "test_network_fence.py",
+        "test_pkb_broken_bodies.py",
         "test_pkb_customer_fhir_writes.py",
         "test_pkb_http.py",
         "test_pkb_reuse.py",

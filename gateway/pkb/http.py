@@ -9,11 +9,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from functools import lru_cache
+from functools import lru_cache, partial
 from ssl import SSLContext
 from time import monotonic
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -131,9 +131,7 @@ class HttpClient:
         names = Names()
         self._open = _Connections(
             _Kept(limit=0, ssl=self._ssl, resolver=names, ttl_dns_cache=NAMES_KEPT_SECONDS),
-            aiohttp.TCPConnector(
-                limit=0, ssl=self._ssl, resolver=names, ttl_dns_cache=NAMES_KEPT_SECONDS, force_close=True
-            ),
+            _Connector(limit=0, ssl=self._ssl, resolver=names, ttl_dns_cache=NAMES_KEPT_SECONDS, force_close=True),
             # The library's other waits are off: every request brings its own deadline.
             aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
             self._headers,
@@ -182,6 +180,8 @@ class HttpClient:
                 return await _exchange(connection, request, progress)
         except HttpFault:
             raise
+        except HttpProcessingError as error:
+            raise Unreadable("the answer is not HTTP", status=progress.status) from error
         except TimeoutError as error:
             late = asyncio.get_running_loop().time() >= deadline
             raise _fault(progress, "no answer in time" if late else "no connection in time", late=late) from error
@@ -190,7 +190,26 @@ class HttpClient:
             raise _fault(progress, type(error).__name__) from error
 
 
-class _Kept(aiohttp.TCPConnector):
+class _Handler(ResponseHandler):
+    """Tells who waits for the body of an answer, too, that what came is no HTTP; aiohttp lets them wait for ever."""
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
+        body = self._payload
+        super().set_exception(exc, exc_cause or exc)
+        if isinstance(exc, HttpProcessingError) and body is not None and not body.is_eof():
+            body.set_exception(exc)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Makes connections of that kind."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        kind: type[ResponseHandler] = _Handler
+        self._factory = partial(kind, loop=self._loop)
+
+
+class _Kept(_Connector):
     """Hands out first the connection that was used last: the one that PKB is the least likely to be closing."""
 
     def has_recent(self, key: ConnectionKey) -> bool:
@@ -211,7 +230,7 @@ class _Kept(aiohttp.TCPConnector):
 @dataclass(frozen=True, slots=True)
 class _Connections:
     kept: _Kept
-    fresh: aiohttp.TCPConnector
+    fresh: _Connector
     waits: aiohttp.ClientTimeout
     headers: Mapping[str, str]
     servers: dict[tuple[str, str], Server] = field(default_factory=dict)
@@ -225,7 +244,7 @@ class _Connections:
             found = self.servers[place] = Server(url, self.headers)
         return found
 
-    def choose(self, server: Server, reuse: Reuse, progress: Progress) -> aiohttp.TCPConnector:
+    def choose(self, server: Server, reuse: Reuse, progress: Progress) -> _Connector:
         """Say whose connections a request may go over."""
         progress.reused = reuse is Reuse.RECENT and self.kept.has_recent(server.way.connection_key)
         return self.kept if progress.reused or reuse is Reuse.ANY else self.fresh
@@ -259,10 +278,7 @@ async def _exchange(connection: Connection, request: bytes, progress: Progress) 
 async def _head(protocol: ResponseHandler) -> tuple[RawResponseMessage, StreamReader]:
     """Read up to the body of the answer. What may come before an answer (1xx, RFC 9110 §15.2) says nothing."""
     while True:
-        try:
-            head, content = await protocol.read()
-        except HttpProcessingError as error:
-            raise Unreadable("the answer is not HTTP") from error
+        head, content = await protocol.read()
         if not 100 <= head.code <= 199 or head.code == 101:
             return head, content
 
