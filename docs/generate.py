@@ -191,6 +191,10 @@ class Key:
     default: str
 
 
+_RENAMED: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""As RFC 9110 has them; Python before 3.13 knows their former names."""
+
+
 def documents() -> dict[Path, str]:
     """The generated documents by their files."""
     return {FOLDER / "errors.md": errors(), FOLDER / "settings.md": settings()}
@@ -208,7 +212,11 @@ def errors() -> str:
         "Where a row gives `Retry-After`, the answer carries it; the number is the usual one, in seconds.",
     ]
     for status in sorted({entry.status for entry in CATALOGUE.values()}):
-        lines += [f"\n## {status} {HTTPStatus(status).phrase}\n", "| code | FHIR issue | what to do |", "|---|---|---|"]
+        lines += [
+            f"\n## {status} {_RENAMED.get(status, HTTPStatus(status).phrase)}\n",
+            "| code | FHIR issue | what to do |",
+            "|---|---|---|",
+        ]
         lines += [_row(code) for code, entry in CATALOGUE.items() if entry.status == status]
     return "\n".join(lines) + "\n"
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -226,6 +227,20 @@ class Authority:
         return context
 
 
+SIGNS_CERTIFICATES: Final = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+"""What an authority must say of its key (RFC 5280, 4.2.1.3); from Python 3.13 on nobody is believed who does not."""
+
+
 def authority(folder: Path) -> Authority:
     key = ec.generate_private_key(ec.SECP256R1())
     made = Authority(folder, _certificate(key, "authority", (-DAY, DAY), None, is_authority=True), key)
@@ -255,7 +270,9 @@ def _certificate(
     builder = builder.add_extension(identifier, critical=False)
     authority_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
     builder = builder.add_extension(authority_key, critical=False)
-    if not is_authority:
+    if is_authority:
+        builder = builder.add_extension(SIGNS_CERTIFICATES, critical=True)
+    else:
         builder = builder.add_extension(x509.SubjectAlternativeName([_general(name)]), critical=False)
     return builder.sign(signer, hashes.SHA256())
 
