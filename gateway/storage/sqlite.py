@@ -120,8 +120,8 @@ class _Connection:
         try:
             self._sync_log()
         except OSError as error:
-            failed = _cannot_answer(error)
-            return [failed if each else answer for each, answer in zip(last, answers, strict=True)]
+            # One for each: who waits raises it, and an exception remembers where it was raised.
+            return [_cannot_answer(error) if each else answer for each, answer in zip(last, answers, strict=True)]
         return answers
 
     def _answers(self, visits: Sequence[_Visit]) -> Sequence[object]:
