@@ -185,9 +185,7 @@ class Turnstile:
             if not (waiting and self.overloaded and (len(waiting) > PLACES or now - waiting[0][0] > PATIENCE)):
                 return
             self._refused = now
-            _, told = waiting.popleft()
-            if not self._waiting:
-                self._standing = None
+            told = self._call_up()
             if not told.done():
                 told.set_result(False)
 
@@ -207,10 +205,15 @@ class Turnstile:
             self._allowed = max(0, self._allowed - self._left + 1)
             self._later(min(LONGEST_REST, REST * (self._clock() - self._begun)), self._turn)
 
-    def _let_in(self) -> None:
-        _, told = self._waiting.pop() if self._stands(HURRY) else self._waiting.popleft()
+    def _call_up(self, *, newest: bool = False) -> asyncio.Future[bool]:
+        """Take one out of the queue, which stands no more where that empties it."""
+        _, told = self._waiting.pop() if newest else self._waiting.popleft()
         if not self._waiting:
             self._standing = None
+        return told
+
+    def _let_in(self) -> None:
+        told = self._call_up(newest=self._stands(HURRY))
         if not told.done():  # it is, where the server cancelled the request
             self._inside += 1
             told.set_result(True)

@@ -1,15 +1,13 @@
 """What a Task says of itself."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 
 from gateway.domain.grant import Operation
 from gateway.domain.outcome import TaskStatus
 from gateway.flow.tasks import Task, outline
-
-NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+from tests.makers import NOW
 
 
 def a_task(status: TaskStatus) -> Task:
